@@ -1,0 +1,1 @@
+"""Cutouts in, cube out: sources -> footprints -> grid -> overlap -> combine -> model."""

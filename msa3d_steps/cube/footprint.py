@@ -1,0 +1,282 @@
+"""Where the light of each detector pixel of a slitlet comes from.
+
+A pixel sees the full open width of the slit (``x_slit`` from -0.5 to 0.5), its own height along the
+slit and its own bandpass. Height and bandpass follow from the WCS at the pixel's edges. Both are
+smooth, so the WCS is evaluated on a sparse grid and a Chebyshev surface is laid through it; the
+slit itself lies on the sky by an affine map.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from msa3d_steps.cube.tangent import from_plane, to_plane
+from msa3d_steps.cube.transforms import evaluate, frame_names, transform_between
+from msa3d_steps.errors import InputError
+
+__all__ = ["OPEN_WIDTH", "Footprint", "Surface", "footprint_from_wcs"]
+
+log = logging.getLogger(__name__)
+
+OPEN_WIDTH = 0.196
+"""Width of an open MSA shutter on the sky, arcsec, for data whose WCS does not know the slit."""
+
+FIT_TOLERANCE = 0.002
+"""Largest residual of a surface that is accepted, in detector pixels."""
+
+METRES_TO_MICRON = 1e6
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A smooth quantity on the detector, as a tensor product of Chebyshev polynomials.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray
+        Shape ``(degree_rows + 1, degree_columns + 1)``.
+    shape : tuple of int
+        Shape ``(ny, nx)`` of the cutout; the domain is half a pixel larger on every side.
+    """
+
+    coefficients: np.ndarray
+    shape: tuple
+
+    def __call__(self, columns, rows):
+        """Evaluate the surface on a grid.
+
+        Parameters
+        ----------
+        columns : numpy.ndarray
+            Shape ``(n,)``, 0-based pixel coordinates along the dispersion.
+        rows : numpy.ndarray
+            Shape ``(m,)``, 0-based pixel coordinates along the slit.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(m, n)``.
+        """
+        ny, nx = self.shape
+        n_rows, n_columns = self.coefficients.shape
+        across = chebyshev.chebvander(_unit(rows, ny), n_rows - 1)
+        along = chebyshev.chebvander(_unit(columns, nx), n_columns - 1)
+        return (across @ self.coefficients) @ along.T
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The geometry of one slitlet of one exposure on one detector.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape ``(ny, nx)`` of the cutout.
+    wavelength : Surface
+        Wavelength, um, of a detector position.
+    along : Surface
+        Position along the slit, ``y_slit``, of a detector position. Its unit is that of `sky`.
+    limits : tuple of float
+        Least and largest ``y_slit`` of the illuminated slit.
+    columns : tuple of int
+        First and last column that has data.
+    sky : numpy.ndarray
+        Shape ``(4, n)``: ``x_slit``, ``y_slit``, ra and dec (degrees) of points of the slit.
+    """
+
+    shape: tuple
+    wavelength: Surface
+    along: Surface
+    limits: tuple
+    columns: tuple
+    sky: np.ndarray
+
+    def to_plane(self, ra_center, dec_center):
+        """Give the affine map from the slit to the tangent plane of a centre.
+
+        Parameters
+        ----------
+        ra_center, dec_center : float
+            The tangent point, degrees.
+
+        Returns
+        -------
+        offset : numpy.ndarray
+            Shape ``(2,)``: xi and eta of the slit's origin, arcsec.
+        matrix : numpy.ndarray
+            Shape ``(2, 2)``: arcsec for one unit of ``x_slit`` (first column) and ``y_slit``.
+        """
+        x_slit, y_slit, ra, dec = self.sky
+        plane = np.stack(to_plane(ra, dec, ra_center, dec_center), axis=1)
+        design = np.stack([np.ones_like(x_slit), x_slit, y_slit], axis=1)
+        solution = np.linalg.lstsq(design, plane)[0]
+        return solution[0], solution[1:].T
+
+    @property
+    def center(self):
+        """Sky position (ra, dec), degrees, of the middle of the slit's sampled points."""
+        ra0, dec0 = self.sky[2, 0], self.sky[3, 0]
+        xi, eta = to_plane(self.sky[2], self.sky[3], ra0, dec0)
+        ra, dec = from_plane(xi.mean(), eta.mean(), ra0, dec0)
+        return float(ra), float(dec)
+
+    @property
+    def pixel_height(self):
+        """Median height of a pixel along the slit, arcsec."""
+        ny, nx = self.shape
+        edges = self.along(np.array([(nx - 1) / 2]), np.arange(ny + 1) - 0.5)
+        _, matrix = self.to_plane(*self.center)
+        return float(np.median(np.abs(np.diff(edges[:, 0]))) * np.hypot(*matrix[:, 1]))
+
+
+def footprint_from_wcs(wcs, usable):
+    """Measure the footprint of a cutout with its WCS.
+
+    Parameters
+    ----------
+    wcs : `~gwcs.wcs.WCS`
+        WCS of the cutout, with a frame ``slit_frame`` (calibrated) or without (rectified).
+    usable : numpy.ndarray
+        Boolean, shape ``(ny, nx)``: the pixels that have data; they tell how far the slit is lit.
+
+    Returns
+    -------
+    Footprint
+        The geometry.
+
+    Raises
+    ------
+    InputError
+        Where the WCS gives no finite coordinates.
+    """
+    if "slit_frame" in frame_names(wcs):
+        wavelength, along, slit_to_sky = _surfaces_of_slit(wcs, usable.shape)
+    else:
+        wavelength, along, slit_to_sky = _surfaces_of_rectified(wcs, usable.shape)
+    limits, columns = _lit_range(along, usable)
+    sky = slit_to_sky(wavelength, limits)
+    return Footprint(usable.shape, wavelength, along, limits, columns, sky)
+
+
+def _surfaces_of_slit(wcs, shape):
+    """Take wavelength and ``y_slit`` of the detector, and the slit's place on the sky."""
+    to_slit = transform_between(wcs, frame_names(wcs)[0], "slit_frame")
+
+    def sample(columns, rows):
+        _, y_slit, metres = to_slit(columns, rows)
+        return METRES_TO_MICRON * metres, y_slit
+
+    def slit_to_sky(wavelength, limits):
+        ends = wavelength(np.array([0.0, shape[1] - 1.0]), np.array([(shape[0] - 1) / 2]))[0]
+        x_slit, y_slit, lam = (
+            axis.ravel()
+            for axis in np.meshgrid([-0.5, 0.0, 0.5], [limits[0], 0.5 * sum(limits), limits[1]], ends)
+        )
+        ra, dec, _ = transform_between(wcs, "slit_frame")(x_slit, y_slit, lam / METRES_TO_MICRON)
+        return np.stack([x_slit, y_slit, ra, dec])
+
+    return *_fit_surfaces(sample, shape), slit_to_sky
+
+
+def _surfaces_of_rectified(wcs, shape):
+    """Take the same from a rectified spectrum, whose WCS knows sky and wavelength only.
+
+    The coordinate along the slit is in arcsec; the slit is as wide as a shutter and upright on it.
+    """
+    to_world = transform_between(wcs, frame_names(wcs)[0])
+    ny, nx = shape
+    middle = (np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))
+    ra0, dec0, _ = (float(c[0]) for c in to_world(*middle))
+    ends = to_world(np.full(2, middle[0][0]), np.array([0.0, ny - 1.0]))
+    (xi0, xi1), (eta0, eta1) = to_plane(ends[0], ends[1], ra0, dec0)
+    length = np.hypot(xi1 - xi0, eta1 - eta0)
+    if not length > 0:
+        raise InputError("the WCS does not tell where the slit lies on the sky; run assign_wcs again")
+    direction = np.array([xi1 - xi0, eta1 - eta0]) / length
+
+    def sample(columns, rows):
+        ra, dec, lam = to_world(columns, rows)
+        return lam, direction @ np.stack(to_plane(ra, dec, ra0, dec0))
+
+    def slit_to_sky(wavelength, limits):
+        x_slit, y_slit = (a.ravel() for a in np.meshgrid([-0.5, 0.0, 0.5], [limits[0], 0, limits[1]]))
+        across = OPEN_WIDTH * np.array([direction[1], -direction[0]])
+        plane = np.outer(across, x_slit) + np.outer(direction, y_slit)
+        return np.stack([x_slit, y_slit, *from_plane(*plane, ra0, dec0)])
+
+    return *_fit_surfaces(sample, shape), slit_to_sky
+
+
+def _fit_surfaces(sample, shape):
+    """Lay surfaces through wavelength and ``y_slit``, with more nodes where few do not suffice."""
+    for degree, n_columns in ((12, 28), (24, 64), (48, 160)):
+        columns, rows = _nodes(shape[1], n_columns), _nodes(shape[0], 9)
+        grid = np.meshgrid(columns, rows)
+        wavelength, along = (
+            values.reshape(len(rows), len(columns))
+            for values in sample(*(axis.ravel() for axis in grid))
+        )
+        finite = np.isfinite(wavelength) & np.isfinite(along)
+        if finite.sum() < 3 * (degree + 1):
+            raise InputError(
+                "the WCS gives no wavelength for this slit (it lies off the detector or off the "
+                "wavelength range); leave the slit out or run assign_wcs and extract_2d again"
+            )
+        surfaces = []
+        worst = 0.0
+        for values, axis, degrees in ((wavelength, 1, (3, degree)), (along, 0, (3, 6))):
+            surface = _fit(columns, rows, values, finite, degrees, shape)
+            pixel = _per_pixel(surface, columns, rows, axis)
+            residual = np.abs(surface(columns, rows) - values)[finite] / pixel
+            worst = max(worst, residual.max())
+            surfaces.append(surface)
+        if worst < FIT_TOLERANCE:
+            break
+    else:
+        log.warning(
+            "The WCS is not smooth: footprints are uncertain by up to %.3f detector pixels", worst
+        )
+    return tuple(surfaces)
+
+
+def _fit(columns, rows, values, finite, degrees, shape):
+    degrees = (min(degrees[0], shape[0] - 1), min(degrees[1], shape[1] - 1))
+    across = chebyshev.chebvander(_unit(rows, shape[0]), degrees[0])
+    along = chebyshev.chebvander(_unit(columns, shape[1]), degrees[1])
+    design = np.einsum("rp,cq->rcpq", across, along)[finite].reshape(finite.sum(), -1)
+    solution = np.linalg.lstsq(design, values[finite])[0]
+    return Surface(solution.reshape(degrees[0] + 1, degrees[1] + 1), shape)
+
+
+def _per_pixel(surface, columns, rows, axis):
+    """Median change of a surface from one pixel to the next along an axis of the detector."""
+    step = (columns, rows + 1.0) if axis == 0 else (columns + 1.0, rows)
+    return np.median(np.abs(surface(*step) - surface(columns, rows)))
+
+
+def _nodes(size, number):
+    """Chebyshev nodes that reach from edge to edge of a detector axis, in pixels."""
+    angle = np.pi * (np.arange(number) + 0.5) / number
+    unit = -np.cos(angle) / np.cos(angle[0])
+    return -0.5 + 0.5 * size * (unit + 1)
+
+
+def _unit(pixels, size):
+    """Map pixel coordinates of a detector axis onto [-1, 1]."""
+    return 2 * (np.asarray(pixels, float) + 0.5) / size - 1
+
+
+def _lit_range(along, usable):
+    """Least and largest ``y_slit`` of the edges of the usable pixels, first and last column."""
+    ny, nx = usable.shape
+    columns = np.flatnonzero(usable.any(axis=0))
+    if not columns.size:
+        raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")
+    edges = along(columns.astype(float), np.arange(ny + 1) - 0.5)
+    lower = np.minimum(edges[:-1], edges[1:])
+    upper = np.maximum(edges[:-1], edges[1:])
+    lit = usable[:, columns]
+    limits = float(lower[lit].min()), float(upper[lit].max())
+    return limits, (int(columns[0]), int(columns[-1]))

@@ -1,0 +1,283 @@
+"""The voxels: a tangent-plane sky grid and a list of wavelength channels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from msa3d_steps.cube.tangent import from_plane, to_plane
+from msa3d_steps.errors import InputError
+
+__all__ = ["CubeGrid", "GridOptions", "make_grid"]
+
+MAX_VOXELS = 2**31
+"""A cube larger than this (8 GiB for each plane) is taken for a mistake."""
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """What a user may ask of the grid; None stands for what fits the data.
+
+    Parameters
+    ----------
+    scalexy : float, optional
+        Size of a spaxel, arcsec.
+    scalew : float, optional
+        Size of a channel, um.
+    wavemin, wavemax : float, optional
+        Wavelength range, um.
+    linear_wave : bool, optional
+        Whether all channels have the same size.
+    coord_system : {'skyalign', 'msaalign'}
+        North up, or y along the slits.
+    cube_pa : float, optional
+        Position angle of the y axis, degrees east of north.
+    ra_center, dec_center : float, optional
+        Centre of the cube, degrees.
+    nspax_x, nspax_y : int, optional
+        Number of spaxels.
+    """
+
+    scalexy: float | None = None
+    scalew: float | None = None
+    wavemin: float | None = None
+    wavemax: float | None = None
+    linear_wave: bool | None = None
+    coord_system: str = "skyalign"
+    cube_pa: float | None = None
+    ra_center: float | None = None
+    dec_center: float | None = None
+    nspax_x: int | None = None
+    nspax_y: int | None = None
+
+
+@dataclass(frozen=True)
+class CubeGrid:
+    """The voxels of a cube.
+
+    Parameters
+    ----------
+    ra_center, dec_center : float
+        Sky position of the middle of the cube, degrees.
+    position_angle : float
+        Of the y axis, degrees east of north; the x axis is 90 degrees clockwise from it.
+    scale : float
+        Size of a spaxel, arcsec.
+    nx, ny : int
+        Number of spaxels.
+    edges : numpy.ndarray
+        Shape ``(n_wave + 1,)``: limits of the channels, um.
+    centers : numpy.ndarray
+        Shape ``(n_wave,)``: middles of the channels, um.
+    linear : bool
+        Whether all channels have the same size.
+    """
+
+    ra_center: float
+    dec_center: float
+    position_angle: float
+    scale: float
+    nx: int
+    ny: int
+    edges: np.ndarray
+    centers: np.ndarray
+    linear: bool
+
+    @property
+    def n_wave(self):
+        """Number of channels."""
+        return self.centers.size
+
+    @property
+    def shape(self):
+        """Shape ``(n_wave, ny, nx)`` of the cube."""
+        return self.n_wave, self.ny, self.nx
+
+    @property
+    def axes(self):
+        """Unit vectors of the x and y axes in (xi, eta), as the columns of a ``(2, 2)`` array."""
+        return axes_of(self.position_angle)
+
+    def from_slit(self, footprint):
+        """Give the affine map from a slit to spaxel coordinates.
+
+        Parameters
+        ----------
+        footprint : `~msa3d_steps.cube.footprint.Footprint`
+            The slit.
+
+        Returns
+        -------
+        offset : numpy.ndarray
+            Shape ``(2,)``: 0-based x and y of the slit's origin; integers are spaxel middles.
+        matrix : numpy.ndarray
+            Shape ``(2, 2)``: spaxels for one unit of ``x_slit`` (first column) and ``y_slit``.
+        """
+        offset, matrix = footprint.to_plane(self.ra_center, self.dec_center)
+        to_spaxels = self.axes.T / self.scale
+        middle = np.array([self.nx - 1, self.ny - 1]) / 2
+        return to_spaxels @ offset + middle, to_spaxels @ matrix
+
+
+def axes_of(position_angle):
+    """Unit vectors in (xi, eta) of the axes of a cube, right-handed on the sky.
+
+    Parameters
+    ----------
+    position_angle : float
+        Of the y axis, degrees east of north.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(2, 2)``: the x axis in the first column, the y axis in the second. It is the PC
+        matrix of the FITS WCS.
+    """
+    s, c = np.sin(np.deg2rad(position_angle)), np.cos(np.deg2rad(position_angle))
+    return np.array([[-c, s], [s, c]])
+
+
+def make_grid(footprints, options, native_wave):
+    """Choose the voxels for a set of cutouts.
+
+    Parameters
+    ----------
+    footprints : list of `~msa3d_steps.cube.footprint.Footprint`
+        The cutouts.
+    options : GridOptions
+        What the user asks for.
+    native_wave : bool
+        Whether channels follow the dispersion of the data where the user does not say.
+
+    Returns
+    -------
+    CubeGrid
+        The voxels; they cover all cutouts where the user does not say otherwise.
+
+    Raises
+    ------
+    InputError
+        Where the options leave no voxel, or far too many.
+    """
+    ra0, dec0 = footprints[0].center
+    affine = [f.to_plane(ra0, dec0) for f in footprints]
+    angle = _position_angle(affine, options)
+    scale = options.scalexy or round(float(np.median([f.pixel_height for f in footprints])), 2)
+    axes = axes_of(angle)
+    corners = np.concatenate(
+        [_corners(f, *a) @ axes for f, a in zip(footprints, affine, strict=True)]
+    )
+    center, size = _extent(corners, scale, options, ra0, dec0, axes)
+    ra_center, dec_center = from_plane(*(axes @ center), ra0, dec0)
+    if options.ra_center is not None:
+        ra_center = options.ra_center
+    if options.dec_center is not None:
+        dec_center = options.dec_center
+    edges, centers, linear = _channels(footprints, options, native_wave)
+    n_voxels = size[0] * size[1] * centers.size
+    if n_voxels > MAX_VOXELS:
+        raise InputError(
+            f"the cube would have {size[0]} x {size[1]} x {centers.size} voxels; "
+            "choose larger scalexy or scalew, a smaller range, or fewer exposures"
+        )
+    return CubeGrid(
+        float(ra_center), float(dec_center), angle, scale, size[0], size[1], edges, centers, linear
+    )
+
+
+def _position_angle(affine, options):
+    if options.cube_pa is not None:
+        return float(options.cube_pa)
+    if options.coord_system != "msaalign":
+        return 0.0
+    # the first slit tells the direction of y; the mean is taken about it
+    angles = np.array([np.rad2deg(np.arctan2(m[0, 1], m[1, 1])) for _, m in affine])
+    turn = (angles - angles[0] + 90) % 180 - 90
+    return float(angles[0] + turn.mean())
+
+
+def _corners(footprint, offset, matrix):
+    """Corners of a slit in (xi, eta), arcsec; shape ``(4, 2)``."""
+    low, high = footprint.limits
+    slit = np.array([[-0.5, low], [0.5, low], [0.5, high], [-0.5, high]])
+    return offset + slit @ matrix.T
+
+
+def _extent(corners, scale, options, ra0, dec0, axes):
+    """Middle of the field on the axes of the cube, arcsec, and the number of spaxels (odd)."""
+    center = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
+    if options.ra_center is not None or options.dec_center is not None:
+        ra, dec = from_plane(*(axes @ center), ra0, dec0)
+        ra = ra if options.ra_center is None else options.ra_center
+        dec = dec if options.dec_center is None else options.dec_center
+        center = np.array(to_plane(ra, dec, ra0, dec0)) @ axes
+    reach = np.abs(corners - center).max(axis=0)
+    size = 2 * np.ceil(reach / scale - 0.5 - 1e-6).astype(int).clip(min=0) + 1
+    asked = (options.nspax_x, options.nspax_y)
+    return center, tuple(int(a or n) for a, n in zip(asked, size, strict=True))
+
+
+def _channels(footprints, options, native_wave):
+    """Limits and middles of the channels, um, and whether they are all of one size."""
+    ranges = [_bandpass(f) for f in footprints]
+    reach = np.array([_wavelength_range(f) for f in footprints])
+    low = reach[:, 0].min() if options.wavemin is None else options.wavemin
+    high = reach[:, 1].max() if options.wavemax is None else options.wavemax
+    if not high > low:
+        raise InputError(
+            f"no wavelength is left between {low:.4f} and {high:.4f} um; the data reach from "
+            f"{reach[:, 0].min():.4f} to {reach[:, 1].max():.4f} um"
+        )
+    linear = options.linear_wave
+    if linear is None:
+        linear = options.scalew is not None or not native_wave
+    if linear:
+        size = options.scalew or float(np.median(np.concatenate([np.diff(r) for r in ranges])))
+        number = max(int(np.ceil((high - low) / size - 1e-6)), 1)
+        centers = low + size * (np.arange(number) + 0.5)
+        return low + size * np.arange(number + 1.0), centers, True
+    edges = _native_edges(ranges, low, high)
+    # the product holds middles in single precision; the channels are those that it tells
+    centers = (0.5 * (edges[:-1] + edges[1:])).astype(np.float32).astype(float)
+    return edges, centers, False
+
+
+def _bandpass(footprint):
+    """Wavelengths of the pixel edges of a cutout along its middle row, um, increasing."""
+    first, last = footprint.columns
+    middle = np.array([(footprint.shape[0] - 1) / 2])
+    return np.sort(footprint.wavelength(np.arange(first, last + 2) - 0.5, middle)[0])
+
+
+def _wavelength_range(footprint):
+    """Least and largest wavelength of a cutout over all its rows, um."""
+    first, last = footprint.columns
+    rows = np.arange(footprint.shape[0] + 1) - 0.5
+    ends = footprint.wavelength(np.array([first - 0.5, last + 0.5]), rows)
+    return ends.min(), ends.max()
+
+
+def _native_edges(ranges, low, high):
+    """Channel limits that follow the pixels of the data from one end to the other.
+
+    The first cutout that reaches to a wavelength gives its channels there, so that the pixels of
+    the other cutouts fall onto channels of their own size.
+    """
+    order = np.argsort([r[0] for r in ranges], kind="stable")
+    edges = ranges[order[0]]
+    for i in order[1:]:
+        beyond = ranges[i][ranges[i] > edges[-1] + 0.5 * (edges[-1] - edges[-2])]
+        if beyond.size:
+            edges = np.concatenate([edges, _extend(edges, beyond[0], 1)[:-1], beyond])
+    inside = edges[(edges > low) & (edges < high)]
+    if inside.size < 2:
+        return np.array([low, high])
+    return np.concatenate([_extend(inside, low, -1), inside, _extend(inside, high, 1)])
+
+
+def _extend(edges, limit, direction):
+    """Go on with channels of the size of the outermost one until a limit is passed."""
+    step = edges[1] - edges[0] if direction < 0 else edges[-1] - edges[-2]
+    start = edges[0] if direction < 0 else edges[-1]
+    number = int(np.ceil(abs(limit - start) / step - 1e-6))
+    more = start + direction * step * np.arange(1, number + 1)
+    return more[::direction]

@@ -1,0 +1,259 @@
+"""The slit-stepping pattern, found from where the slits were on the sky.
+
+Nothing is taken from file names, file order or the number of files. A *step* is a set of exposures
+whose slits lie on the same line of the sky up to pointing jitter; a *dither* is a place along it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from msa3d_steps.cube.tangent import to_plane
+
+__all__ = ["Pattern", "find_pattern"]
+
+ROTATION_TOLERANCE = 0.3
+"""Visits whose slits are turned by more than this, degrees, never share a step."""
+
+STEP_SPREAD = 0.5
+"""Largest spread of one step across the slit, in slit widths."""
+
+CLEAR_GAP = 0.2
+"""Least gap, in slit widths, that can part two steps closer than `STEP_SPREAD`."""
+
+DITHER_SPREAD = 0.25
+"""Dithers closer than this part of a detector pixel are one dither."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which step and dither each cutout belongs to.
+
+    Parameters
+    ----------
+    step, dither : numpy.ndarray
+        Shape ``(n,)``: 0-based step and dither of each cutout. Steps count across the slit, and
+        dithers along it, in the order of the offsets.
+    across, along : numpy.ndarray
+        Shape ``(n,)``: offset of the slit across and of the telescope along the slit, arcsec, from
+        their median.
+    step_size, dither_size : float
+        Median distance of neighbouring steps and dithers, arcsec; 0 where there is only one.
+    """
+
+    step: np.ndarray
+    dither: np.ndarray
+    across: np.ndarray
+    along: np.ndarray
+    step_size: float
+    dither_size: float
+
+    @property
+    def n_steps(self):
+        """Number of steps."""
+        return int(self.step.max()) + 1
+
+    @property
+    def n_dithers(self):
+        """Number of dithers."""
+        return int(self.dither.max()) + 1
+
+
+def find_pattern(cutouts):
+    """Find the pattern of a set of cutouts of one source.
+
+    The offset across is that of the slit's centre line on the sky, which is what decides how
+    exposures combine. The offset along is that of the telescope where the pointing is known, since
+    with nods between shutters the slit itself stays where it is; otherwise that of the slit.
+
+    Parameters
+    ----------
+    cutouts : list of `~msa3d_steps.cube.sources.Cutout`
+        The cutouts; those of both detectors of an exposure share its step and dither.
+
+    Returns
+    -------
+    Pattern
+        Step, dither and offsets, in the order of the cutouts.
+    """
+    ra0, dec0 = cutouts[0].footprint.center
+    affine = [c.footprint.to_plane(ra0, dec0) for c in cutouts]
+    angle = np.array([_position_angle(matrix) for _, matrix in affine])
+    names, exposure = np.unique([c.exposure for c in cutouts], return_inverse=True)
+    group = _groups_of_angle(angle, exposure)
+
+    across, along = np.zeros(len(cutouts)), np.zeros(len(cutouts))
+    step, dither = np.zeros(len(cutouts), int), np.zeros(len(cutouts), int)
+    step_sizes, dither_sizes = [], []
+    first_step = 0
+    for turned in range(group.max() + 1):
+        members = np.flatnonzero(group == turned)
+        x, y, width, height = _offsets([cutouts[i] for i in members], [affine[i] for i in members])
+        # one value for each exposure: its detectors saw the same pointing
+        unique, index = np.unique(exposure[members], return_inverse=True)
+        x_exposure = np.array([x[index == i].mean() for i in range(len(unique))])
+        y_exposure = np.array([y[index == i].mean() for i in range(len(unique))])
+        visit = np.array([cutouts[members[np.argmax(index == i)]].visit for i in range(len(unique))])
+        steps = cluster_steps(x_exposure, width)
+        dithers = cluster_dithers(y_exposure, steps, visit, DITHER_SPREAD * height)
+        across[members], along[members] = x, y
+        step[members], dither[members] = first_step + steps[index], dithers[index]
+        first_step += steps.max() + 1
+        step_sizes.append(_median_distance(x_exposure, steps))
+        dither_sizes.append(_median_distance(y_exposure, dithers))
+    return Pattern(step, dither, across, along, max(step_sizes), max(dither_sizes))
+
+
+def cluster_steps(across, width):
+    """Sort exposures into steps by their offsets across the slit.
+
+    The offsets are cut at their largest gaps until no step is wider than `STEP_SPREAD`, and further
+    where a gap stands out clearly (steps much finer than the slit).
+
+    Parameters
+    ----------
+    across : numpy.ndarray
+        Shape ``(n,)``: offsets across the slit, arcsec.
+    width : float
+        Width of the slit, arcsec.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``: 0-based step of each exposure, by increasing offset.
+    """
+    order = np.argsort(across, kind="stable")
+    position = across[order]
+    gaps = np.diff(position)
+    by_size = np.argsort(gaps)[::-1]
+
+    def label(n_cuts):
+        cut = np.zeros(gaps.size, int)
+        cut[by_size[:n_cuts]] = 1
+        return np.concatenate([[0], np.cumsum(cut)])
+
+    def widest(n_cuts):
+        labels = label(n_cuts)
+        return max(np.ptp(position[labels == i]) for i in range(n_cuts + 1))
+
+    n_cuts = 0
+    while widest(n_cuts) > STEP_SPREAD * width:
+        n_cuts += 1
+    for more in range(n_cuts + 1, gaps.size + 1):
+        rest = gaps[by_size[more]] if more < gaps.size else 0.0
+        if gaps[by_size[more - 1]] < CLEAR_GAP * width:
+            break
+        if gaps[by_size[more - 1]] > 3 * rest:
+            n_cuts = more
+    steps = np.empty(across.size, int)
+    steps[order] = label(n_cuts)
+    return steps
+
+
+def cluster_dithers(along, steps, visits, tolerance):
+    """Sort exposures into dithers by their offsets along the slit.
+
+    The number of dithers is the largest number of exposures that one step has within one visit;
+    their places are the best partition of all offsets into so many. Within a step and visit each
+    exposure then gets a dither of its own, so that jitter cannot give two the same one.
+
+    Parameters
+    ----------
+    along : numpy.ndarray
+        Shape ``(n,)``: offsets along the slit, arcsec.
+    steps : numpy.ndarray
+        Shape ``(n,)``: step of each exposure.
+    visits : numpy.ndarray
+        Shape ``(n,)``: visit of each exposure.
+    tolerance : float
+        Places closer than this, arcsec, are one dither.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``: 0-based dither of each exposure, by increasing offset.
+    """
+    sets = {}
+    for i, key in enumerate(zip(steps.tolist(), visits.tolist(), strict=True)):
+        sets.setdefault(key, []).append(i)
+    number = max(len(members) for members in sets.values())
+    places = _partition(np.sort(along), number)
+    places = _merge_close(places, tolerance)
+    dithers = np.argmin(np.abs(along[:, None] - places), axis=1)
+    for members in sets.values():
+        if len(members) <= len(places):
+            cost = (along[members][:, None] - places) ** 2
+            rows, columns = linear_sum_assignment(cost)
+            dithers[np.array(members)[rows]] = columns
+    return np.unique(dithers, return_inverse=True)[1]
+
+
+def _partition(values, number):
+    """Means of the best partition of sorted values into groups (least squares, exact).
+
+    Fisher 1958, JASA 53, 789: dynamic programming over the last cut.
+    """
+    n = values.size
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    square = np.concatenate([[0.0], np.cumsum(values**2)])
+    start, end = np.arange(n)[:, None], np.arange(1, n + 1)[None, :]
+    count = np.maximum(end - start, 1)
+    scatter = square[end] - square[start] - (total[end] - total[start]) ** 2 / count
+    scatter = np.where(end > start, scatter, np.inf)  # of the group values[start:end]
+
+    best = np.concatenate([[0.0], scatter[0]])
+    cuts = []
+    for _ in range(min(number, n) - 1):
+        trial = best[:-1, None] + scatter
+        cuts.append(np.argmin(trial, axis=0))
+        best = np.concatenate([[np.inf], trial.min(axis=0)])
+    edges = [n]
+    for cut in reversed(cuts):
+        edges.append(int(cut[edges[-1] - 1]))
+    edges = [*edges, 0][::-1]
+    return np.array([values[a:b].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)])
+
+
+def _merge_close(places, tolerance):
+    """Join sorted places that are closer than a tolerance."""
+    labels = np.concatenate([[0], np.cumsum(np.diff(places) > tolerance)])
+    return np.array([places[labels == i].mean() for i in range(labels[-1] + 1)])
+
+
+def _offsets(cutouts, affine):
+    """Offsets across (of the slit) and along (of the telescope), slit width and pixel height."""
+    offset = np.array([o for o, _ in affine])
+    matrix = np.mean([m for _, m in affine], axis=0)
+    along = matrix[:, 1] / np.hypot(*matrix[:, 1])
+    normal = np.array([along[1], -along[0]])
+    width = abs(normal @ matrix[:, 0])
+    x = offset @ normal
+    if all(c.pointing is not None for c in cutouts):
+        pointing = np.array([c.pointing for c in cutouts])
+        y = np.stack(to_plane(pointing[:, 0], pointing[:, 1], *pointing[0]), axis=1) @ along
+    else:
+        middle = np.array([0.5 * sum(c.footprint.limits) for c in cutouts])
+        y = (offset + middle[:, None] * matrix[:, 1]) @ along
+    return x - np.median(x), y - np.median(y), width, cutouts[0].footprint.pixel_height
+
+
+def _position_angle(matrix):
+    """Position angle of the slit, degrees east of north, in [0, 180)."""
+    return np.rad2deg(np.arctan2(matrix[0, 1], matrix[1, 1])) % 180
+
+
+def _groups_of_angle(angle, exposure):
+    """Group cutouts whose slits have the same direction; an exposure stays together."""
+    angle = np.array([angle[np.argmax(exposure == i)] for i in range(exposure.max() + 1)])
+    turn = (angle - angle[0] + 90) % 180
+    order = np.argsort(turn)
+    labels = np.empty(turn.size, int)
+    labels[order] = np.concatenate([[0], np.cumsum(np.diff(turn[order]) > ROTATION_TOLERANCE)])
+    return labels[exposure]
+
+
+def _median_distance(offsets, labels):
+    """Median distance between the mean offsets of neighbouring labels."""
+    means = [offsets[labels == i].mean() for i in np.unique(labels)]
+    return float(np.median(np.diff(np.sort(means)))) if len(means) > 1 else 0.0

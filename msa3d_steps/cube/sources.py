@@ -1,0 +1,263 @@
+"""What a cube is made of: the cutouts of one source as plain arrays, with what must be known."""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+from stdatamodels.jwst.datamodels.dqflags import pixel as dqflags
+
+from msa3d_steps.cube.footprint import Footprint, footprint_from_wcs
+from msa3d_steps.errors import InputError
+
+__all__ = ["Cutout", "Source", "cutout_from_slit", "source_label"]
+
+log = logging.getLogger(__name__)
+
+UNIT = "mjy/sr"
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One slitlet of one exposure of one detector.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        Surface brightness, MJy/sr, float32, shape ``(ny, nx)``; NaN where it must not be used.
+    variance : numpy.ndarray
+        Its variance, (MJy/sr)^2, float32, same shape.
+    read_variance : numpy.ndarray or None
+        The part of it that read noise gives.
+    footprint : Footprint
+        Its geometry.
+    file, slit : str
+        Name of the file and of the slit in it.
+    detector, exposure, visit : str
+        Detector, exposure (the same for both detectors) and visit.
+    disperser : str
+        Grating and filter, as in ``G140H/F100LP``.
+    exposure_time : float
+        Effective exposure time, s.
+    pointing : tuple of float or None
+        ra and dec, degrees, of the telescope's reference point.
+    rejected : int
+        Number of lit pixels that are left out.
+    """
+
+    data: np.ndarray
+    variance: np.ndarray
+    read_variance: np.ndarray | None
+    footprint: Footprint
+    file: str
+    slit: str
+    detector: str
+    exposure: str
+    visit: str
+    disperser: str
+    exposure_time: float
+    pointing: tuple | None
+    rejected: int
+
+    @property
+    def used(self):
+        """Number of pixels that are used."""
+        return int(np.isfinite(self.data).sum())
+
+
+@dataclass
+class Source:
+    """Everything that one cube is made of.
+
+    Parameters
+    ----------
+    label : str
+        Name as in jwst's product names: ``s000008512``, ``b...`` or ``v...``.
+    source_id : int
+        Number of the source.
+    name : str
+        Name of the source, as in ``1345_933``.
+    ra, dec : float or None
+        Its catalogue position, degrees.
+    cutouts : list of Cutout
+        Its cutouts.
+    headers : list
+        Metadata of the exposures, one for each cutout.
+    """
+
+    label: str
+    source_id: int
+    name: str
+    ra: float | None = None
+    dec: float | None = None
+    cutouts: list = field(default_factory=list)
+    headers: list = field(default_factory=list)
+
+    @property
+    def kind(self):
+        """``source``, ``background`` or ``virtual``."""
+        return {"s": "source", "b": "background", "v": "virtual"}[self.label[0]]
+
+    def answers_to(self, wanted):
+        """Whether a name given by a user means this source: its label, number or name."""
+        return str(wanted).strip() in {self.label, str(self.source_id), self.name}
+
+
+def source_label(source_id, source_name):
+    """Name a source as jwst names its products.
+
+    Parameters
+    ----------
+    source_id : int
+        Number of the source; negative for virtual slits.
+    source_name : str
+        Name of the source; with ``BKG`` in it for background slits.
+
+    Returns
+    -------
+    str
+        ``s``, ``b`` or ``v`` and nine digits.
+    """
+    if "BKG" in source_name:
+        return f"b{source_id:>09d}"
+    if source_id < 0:
+        return f"v{-source_id:>09d}"
+    return f"s{source_id:>09d}"
+
+
+def cutout_from_slit(slit, meta, file):
+    """Take what is needed out of a slit.
+
+    Parameters
+    ----------
+    slit : `~stdatamodels.jwst.datamodels.SlitModel` or node of such
+        The slit.
+    meta : node
+        Metadata of its exposure; that of the slit itself, or of the file that holds it.
+    file : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    Cutout
+        Plain arrays and geometry. Nothing in it refers to the slit.
+
+    Raises
+    ------
+    InputError
+        Where the slit cannot be used; the message says why and what to do.
+    """
+    name = str(_get(slit, "name") or _get(slit, "slitlet_id") or "1")
+    try:
+        return _cutout(slit, meta, file, name)
+    except InputError as err:
+        raise InputError(err.problem.message, file, name) from err
+
+
+def _cutout(slit, meta, file, name):
+    data = _get(slit, "data")
+    if data is None or np.ndim(data) != 2:
+        raise InputError("there is no 2-D spectrum; give cal or s2d files of MSA spectra")
+    _check_unit(_get(slit, "meta.bunit_data") or _get(meta, "bunit_data"))
+    wcs = _get(slit, "meta.wcs")
+    if wcs is None:
+        raise InputError("the WCS is missing; run assign_wcs and extract_2d (calwebb_spec2) again")
+
+    data = np.array(data, dtype=np.float32)
+    variance = _variance(slit, data.shape)
+    usable = np.isfinite(data) & np.isfinite(variance)
+    dq = _get(slit, "dq")
+    if dq is not None and np.shape(dq) == data.shape:
+        usable &= (np.asarray(dq) & dqflags["DO_NOT_USE"]) == 0
+    data[~usable] = np.nan
+    read_variance = _get(slit, "var_rnoise")
+    if read_variance is not None and np.shape(read_variance) == data.shape:
+        read_variance = np.array(read_variance, dtype=np.float32)
+    else:
+        read_variance = None
+
+    footprint = footprint_from_wcs(wcs, usable)
+    pointing = (_get(meta, "wcsinfo.ra_ref"), _get(meta, "wcsinfo.dec_ref"))
+    if pointing[0] is None:
+        pointing = (_get(slit, "meta.wcsinfo.ra_ref"), _get(slit, "meta.wcsinfo.dec_ref"))
+    time = _get(meta, "exposure.effective_exposure_time") or _get(meta, "exposure.exposure_time")
+    return Cutout(
+        data=data,
+        variance=variance,
+        read_variance=read_variance,
+        footprint=footprint,
+        file=file,
+        slit=name,
+        detector=str(_get(meta, "instrument.detector") or "N/A"),
+        exposure=_exposure(meta, file),
+        visit=str(_get(meta, "observation.visit_id") or ""),
+        disperser=f"{_get(meta, 'instrument.grating')}/{_get(meta, 'instrument.filter')}",
+        exposure_time=float(time or 0.0),
+        pointing=pointing if None not in pointing else None,
+        rejected=_count_lit(footprint) - int(usable.sum()),
+    )
+
+
+def _get(node, path):
+    """Attribute of a model by its dotted path; None where there is none."""
+    for part in path.split("."):
+        node = getattr(node, part, None)
+        if node is None:
+            return None
+    return node
+
+
+def _check_unit(unit):
+    found = str(unit or "").replace(" ", "").lower()
+    if found == UNIT:
+        return
+    if found == "mjy":
+        raise InputError(
+            "the data are in MJy, calibrated as a point source; a cube needs MJy/sr: run "
+            "calwebb_spec2 again with --steps.srctype.source_type=EXTENDED"
+        )
+    raise InputError(
+        f"the unit is {unit or 'not given'}; a cube needs MJy/sr: run the photom step "
+        "(calwebb_spec2) with source type EXTENDED"
+    )
+
+
+def _variance(slit, shape):
+    """Variance from ERR, or from its parts where ERR is missing or empty."""
+    err = _get(slit, "err")
+    if err is not None and np.shape(err) == shape and np.any(np.nan_to_num(err) > 0):
+        with np.errstate(over="ignore"):  # errors of 1e30 stand for pixels of no use
+            return np.square(np.array(err, dtype=np.float32))
+    parts = [_get(slit, part) for part in ("var_poisson", "var_rnoise", "var_flat")]
+    parts = [p for p in parts if p is not None and np.shape(p) == shape]
+    if not parts:
+        raise InputError("there is neither an error nor a variance array; run calwebb_spec2 again")
+    variance = np.array(parts[0], dtype=np.float32)
+    for part in parts[1:]:
+        variance += np.nan_to_num(part)
+    return variance
+
+
+def _exposure(meta, file):
+    """Name of the exposure that both detectors share."""
+    parts = [
+        _get(meta, f"observation.{part}")
+        for part in (
+            "program_number",
+            "observation_number",
+            "visit_number",
+            "visit_group",
+            "sequence_id",
+            "activity_id",
+            "exposure_number",
+        )
+    ]
+    if parts[-1] is None:
+        return file.lower().replace("nrs1", "nrs").replace("nrs2", "nrs")
+    return "_".join(str(part) for part in parts)
+
+
+def _count_lit(footprint):
+    """Number of pixels whose middle lies in the lit part of the slit and on its columns."""
+    first, last = footprint.columns
+    along = footprint.along(np.arange(first, last + 1.0), np.arange(float(footprint.shape[0])))
+    return int(((along > footprint.limits[0]) & (along < footprint.limits[1])).sum())

@@ -1,0 +1,169 @@
+"""The cube builder as an stpipe step."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from jwst.associations.lib.rules_level3_base import format_product
+from jwst.datamodels import ModelContainer
+from stcal.multiprocessing import compute_num_cores
+
+from msa3d_steps.cube.build import build_cube
+from msa3d_steps.cube.combine import CombineOptions
+from msa3d_steps.cube.grid import GridOptions
+from msa3d_steps.cube.inputs import Selection, collect_sources, find_members
+from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.framework import MSA3DStep
+
+__all__ = ["MSA3DCubeStep"]
+
+log = logging.getLogger(__name__)
+
+
+class MSA3DCubeStep(MSA3DStep):
+    """Build one spectral cube for each source of a slit-stepping survey."""
+
+    class_alias = "msa3d_cube"
+
+    spec = """
+    sources = force_list(default=None) # Sources to build, by label (s000000933), number or name; all if not given
+    background_slits = boolean(default=False) # Build cubes of background slits (b...) too
+    virtual_slits = boolean(default=False) # Build cubes of virtual slits (v...) too
+    scalexy = float(min=0, default=0.0) # Size of a spaxel, arcsec; 0 for the height of a detector pixel
+    scalew = float(min=0, default=0.0) # Size of a channel, um; 0 for the native dispersion
+    wavemin = float(default=None) # Least wavelength, um; that of the data if not given
+    wavemax = float(default=None) # Largest wavelength, um; that of the data if not given
+    linear_wave = boolean(default=None) # Channels of one size; if not given, for gratings yes, for the prism no
+    coord_system = option('skyalign', 'msaalign', 'world', default='skyalign') # North up (skyalign, world) or y along the slits (msaalign)
+    cube_pa = float(default=None) # Position angle of the y axis, degrees east of north; overrides coord_system
+    ra_center = float(default=None) # Right ascension of the middle of the cube, degrees
+    dec_center = float(default=None) # Declination of the middle of the cube, degrees
+    nspax_x = integer(min=1, default=None) # Number of spaxels in x; odd
+    nspax_y = integer(min=1, default=None) # Number of spaxels in y; odd
+    weighting = option('drizzle', 'exptime', 'ivm', default='drizzle') # Weight of a pixel within its step: equal, exposure time, or inverse read-noise variance
+    slit_frac = float(default=1.0) # Part of the slit width that a pixel's light is dropped into, above 0, at most 1
+    pixfrac = float(default=1.0) # The same for the height of the pixel along the slit
+    maximum_cores = string(default='half') # Cores for threads. Can be an integer, 'none', 'quarter', 'half', or 'all'
+    output_use_model = boolean(default=True) # Use the file names in the cubes
+    suffix = string(default='s3d') # Suffix of the cubes
+    """  # noqa: E501
+
+    def process(self, inputs):
+        """Build the cubes.
+
+        Parameters
+        ----------
+        inputs : str, pathlib.Path, dict, list, ModelContainer, ModelLibrary or JwstDataModel
+            Association, exposures (cal or s2d), or their models.
+
+        Returns
+        -------
+        `~jwst.datamodels.ModelContainer` of `~msa3d_steps.MSACubeModel`
+            One cube for each source. The input is not changed.
+
+        Raises
+        ------
+        InputError
+            Where no cube could be made.
+        """
+        grid_options, combine_options = self._options()
+        if self.save_results:
+            self.check_output_folder()
+        members = find_members(inputs)
+        selection = Selection(
+            tuple(self.sources or ()), self.background_slits, self.virtual_slits
+        )
+        collection = collect_sources(members, selection)
+        self.problems.extend(collection.problems)
+        cubes = ModelContainer()
+        while collection.sources:  # each source is let go when its cube is made
+            source = collection.sources.pop(0)
+            cube = self._build(source, grid_options, combine_options)
+            if cube is not None:
+                cube.meta.filename = self._file_name(source, members.product)
+                cubes.append(cube)
+        if not len(cubes):
+            self._give_up(collection)
+        return cubes
+
+    def _options(self):
+        """Check the parameters that the spec cannot check."""
+        for name in ("slit_frac", "pixfrac"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, at most 1")
+        if (self.ra_center is None) != (self.dec_center is None):
+            raise InputError("ra_center and dec_center go together; give both or neither")
+        shape = {}
+        for name in ("nspax_x", "nspax_y"):
+            number = getattr(self, name)
+            shape[name] = number if number is None or number % 2 else number + 1
+        grid_options = GridOptions(
+            scalexy=self.scalexy or None,
+            scalew=self.scalew or None,
+            wavemin=self.wavemin,
+            wavemax=self.wavemax,
+            linear_wave=self.linear_wave,
+            coord_system="skyalign" if self.coord_system == "world" else self.coord_system,
+            cube_pa=self.cube_pa,
+            ra_center=self.ra_center,
+            dec_center=self.dec_center,
+            **shape,
+        )
+        cores = os.cpu_count() or 1
+        threads = compute_num_cores(self.maximum_cores, cores, cores)
+        return grid_options, CombineOptions(self.weighting, self.slit_frac, self.pixfrac, threads)
+
+    def _build(self, source, grid_options, combine_options):
+        """Build the cube of one source; None where that fails, with the problem noted."""
+        start = time.perf_counter()
+        try:
+            cube = build_cube(source, grid_options, combine_options)
+        except InputError as err:
+            problem = Problem(f"source {source.label}: {err.problem}")
+            log.error("%s", problem)  # noqa: TRY400 - the message says it all
+        except Exception as err:  # a fault in one source must not cost the others their cubes
+            problem = Problem(f"source {source.label}: {type(err).__name__}: {err}")
+            log.exception("Source %s has no cube", source.label)
+        else:
+            found, shape = cube.meta.msa3d, cube.data.shape
+            log.info(
+                "%s: %d cutouts, %d step(s) x %d dither(s) -> %d x %d spaxels x %d channels, %.1f s",
+                source.label, found.n_cutouts, found.n_steps, found.n_dithers,
+                shape[2], shape[1], shape[0], time.perf_counter() - start,
+            )  # fmt: skip
+            return cube
+        self.problems.append(problem)
+        return None
+
+    def _file_name(self, source, product):
+        """Name the product as Spec3 names its own: product, source, suffix."""
+        asked = self.search_attr("output_file")
+        stem = self.remove_suffix(Path(asked).stem)[0] if asked else product
+        if stem is None:
+            stem = _default_product(source)
+        if source.label not in stem:
+            stem = format_product(stem, source_id=source.label)
+        return f"{stem}_{self.suffix}{self.output_ext}"
+
+    def _give_up(self, collection):
+        """Raise the error for a run that made nothing."""
+        if self.problems:
+            raise InputError("no cube could be made: " + "; ".join(map(str, self.problems)))
+        kinds = ", ".join(source.label for source in collection.left_out) or "no slits"
+        raise InputError(
+            f"no cube could be made: there is only {kinds}; ask for background or virtual slits "
+            "with background_slits, virtual_slits or sources"
+        )
+
+
+def _default_product(source):
+    """Name a product as jwst does where no association gives a name."""
+    meta = source.headers[0]
+    observation, instrument = meta.get("observation", {}), meta.get("instrument", {})
+    parts = [
+        f"jw{observation.get('program_number', '00000')}",
+        f"o{observation.get('observation_number', '000')}",
+    ]
+    optics = f"{instrument.get('filter', 'filter')}-{instrument.get('grating', 'grating')}"
+    return f"{'-'.join(parts)}_{source.label}_nirspec_{optics.lower()}"

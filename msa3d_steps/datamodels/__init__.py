@@ -1,0 +1,5 @@
+"""Data models and file formats."""
+
+from msa3d_steps.datamodels.msacube import MSACubeModel
+
+__all__ = ["MSACubeModel"]

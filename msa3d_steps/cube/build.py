@@ -50,5 +50,5 @@ def build_cube(source, grid_options, combine_options):
     prism = next(iter(dispersers)).upper().startswith("PRISM")
     grid = make_grid([c.footprint for c in source.cutouts], grid_options, native_wave=prism)
     log.debug("%s: steps %s, dithers %s", source.label, pattern.step, pattern.dither)
-    voxels = combine(source.cutouts, pattern.step, grid, combine_options)
+    voxels = combine(source.cutouts, pattern.turned, grid, combine_options)
     return make_model(source, grid, voxels, pattern, grid_options, combine_options)

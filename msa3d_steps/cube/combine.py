@@ -1,26 +1,48 @@
 """From the footprints of all exposures to the values of the voxels.
 
-Within a step (exposures that saw the same strip of sky) a voxel is the drizzled mean of the pixels
-that overlap it, with their weights. Steps are then joined by geometry alone: each counts by the
-part of the voxel that its strip covers, whatever its depth. A plain weighted mean over all pixels
-would pull a voxel that straddles two strips towards the deeper one and so change the flux of a
-compact source where exposures or pixels are missing.
+A voxel is the mean of the pixels that overlap it, weighted by the overlap and by a weight of the
+pixel. In plain drizzle that is all, and a voxel that straddles places of unequal depth is pulled
+towards the deeper one: the flux of a compact source is wrong by percents where exposures or pixels
+are missing, steps overlap, or the pointing jitters. Here the weight of each pixel is divided by
+the density of weight over its footprint, so that each place of the sky counts alike, however
+often it was seen. This is the sampling density compensation of gridding (Pipe & Menon 1999,
+Magn. Reson. Med. 41, 179), on cells that follow the slits.
+
+The work is done in blocks of channels, which bounds the memory and keeps threads apart.
 """
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
-from msa3d_steps.cube.overlap import MAX_SIDES, clip_spaxels, drop_rows, rebin_rows
+from msa3d_steps.cube.overlap import (
+    MAX_SIDES,
+    add_density,
+    clip_spaxels,
+    drop_rows,
+    level_rows,
+    rebin_rows,
+)
 
 __all__ = ["WEIGHTINGS", "CombineOptions", "Voxels", "combine"]
 
 log = logging.getLogger(__name__)
 
 WEIGHTINGS = ("drizzle", "exptime", "ivm")
+
+CELLS_ACROSS = 4
+"""Cells of the density for one slit width."""
+
+CELLS_ALONG = 4
+"""Cells of the density for one pixel height."""
+
+ITERATIONS = 2
+"""Times that the density is levelled."""
+
+BLOCK_BYTES = 24e6
+"""Memory for the sums of one block of channels."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +52,13 @@ class CombineOptions:
     Parameters
     ----------
     weighting : {'drizzle', 'exptime', 'ivm'}
-        Weight of a pixel within its step: 1, exposure time, or inverse read-noise variance.
+        Weight of a pixel: 1, exposure time, or inverse read-noise variance.
     slit_frac : float
         Part of the slit's width that a pixel's light is dropped into, in (0, 1].
     pixfrac : float
         Part of the pixel's height that a pixel's light is dropped into, in (0, 1].
     threads : int
-        Number of steps that are worked on at the same time.
+        Number of blocks of channels that are worked on at the same time.
     """
 
     weighting: str = "drizzle"
@@ -67,16 +89,22 @@ class Voxels:
     time: np.ndarray
     exposures: np.ndarray
 
+    @classmethod
+    def empty(cls, shape):
+        """Planes without coverage."""
+        planes = [np.full(shape, fill, np.float32) for fill in (np.nan, np.nan, 0, 0)]
+        return cls(*planes, np.zeros(shape, np.int16))
 
-def combine(cutouts, steps, grid, options):
+
+def combine(cutouts, turned, grid, options):
     """Combine the cutouts of one source.
 
     Parameters
     ----------
     cutouts : list of `~msa3d_steps.cube.sources.Cutout`
         The cutouts.
-    steps : numpy.ndarray
-        Shape ``(n,)``: step of each cutout.
+    turned : numpy.ndarray
+        Shape ``(n,)``: group of each cutout; the slits of a group have one direction on the sky.
     grid : `~msa3d_steps.cube.grid.CubeGrid`
         The voxels.
     options : CombineOptions
@@ -87,149 +115,187 @@ def combine(cutouts, steps, grid, options):
     Voxels
         The planes of the cube.
     """
-    tasks = [[c for c, s in zip(cutouts, steps, strict=True) if s == step] for step in set(steps)]
-    n_spaxels = grid.ny * grid.nx
-    mean = np.zeros((n_spaxels, grid.n_wave), np.float32)
-    covered, variance, weight, time, number = (np.zeros_like(mean) for _ in range(5))
-    for spaxels, coverage, sums in _in_order(
-        lambda members: _sum_step(members, grid, options), tasks, options.threads
-    ):
-        values, weights, variances, times, numbers = sums
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(weights > 0, coverage[:, None], 0)
-            scale = np.where(weights > 0, share / weights, 0)
-        mean[spaxels] += values * scale
-        variance[spaxels] += variances * scale**2
-        covered[spaxels] += share
-        weight[spaxels] += weights
-        time[spaxels] += times
-        number[spaxels] += numbers
-    empty = ~(covered > 0)
-    covered[empty] = np.nan
-    mean /= covered
-    np.sqrt(variance, out=variance)
-    variance /= covered
-    del covered
-    return Voxels(
-        *(_cube(plane, grid) for plane in (mean, variance, weight, time)),
-        _cube(number, grid).astype(np.int16),
-    )
+    groups = [
+        _Group([c for c, g in zip(cutouts, turned, strict=True) if g == group], grid, options)
+        for group in np.unique(turned)
+    ]
+    spaxels = np.unique(np.concatenate([strip.spaxels for g in groups for strip in g.strips]))
+    voxels = Voxels.empty(grid.shape)
+    if not spaxels.size:
+        return voxels
+    size = int(np.clip(BLOCK_BYTES / (6 * 4 * spaxels.size), 32, 512))
+    blocks = [slice(k, min(k + size, grid.n_wave)) for k in range(0, grid.n_wave, size)]
+
+    def work(block):
+        sums = np.zeros((6, spaxels.size, block.stop - block.start), np.float32)
+        for group in groups:
+            group.drop(grid.edges[block.start : block.stop + 1], spaxels, sums)
+        _finish(sums, voxels, block, spaxels)
+
+    if options.threads > 1:
+        with ThreadPoolExecutor(options.threads) as pool:
+            list(pool.map(work, blocks))
+    else:
+        for block in blocks:
+            work(block)
+    return voxels
 
 
-def _cube(plane, grid):
-    """Turn (spaxel, channel) into (channel, y, x)."""
-    return np.ascontiguousarray(plane.T).reshape(grid.shape)
-
-
-def _in_order(function, tasks, threads):
-    """Map a function over tasks in threads; at most two results wait for each thread."""
-    if threads <= 1:
-        yield from map(function, tasks)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = iter(tasks)
-        waiting = [pool.submit(function, task) for task in islice(tasks, threads)]
-        while waiting:
-            result = waiting.pop(0).result()
-            waiting.extend(pool.submit(function, task) for task in islice(tasks, 1))
-            yield result
-
-
-def _sum_step(cutouts, grid, options):
-    """Drizzle the cutouts of one step.
-
-    Returns
-    -------
-    spaxels : numpy.ndarray
-        Shape ``(n,)``: flat indices of the spaxels that the step touches.
-    coverage : numpy.ndarray
-        Shape ``(n,)``: part of the spaxel that the strip of the step covers.
-    sums : numpy.ndarray
-        Shape ``(5, n, n_wave)``: see `~msa3d_steps.cube.overlap.drop_rows`.
-    """
-    slits = [_Slit(c.footprint, grid, options.slit_frac) for c in cutouts]
-    spaxels = np.unique(np.concatenate([slit.spaxels for slit in slits]))
-    sums = np.zeros((5, spaxels.size, grid.n_wave))
-    overlap, between, reach = np.zeros((3, spaxels.size))
-    for cutout, slit in zip(cutouts, slits, strict=True):
-        sides, n_sides, areas = slit.clip(grid, spaxels)
-        overlap += areas[:, 0]
-        between += areas[:, 1]
-        np.maximum(reach, areas[:, 1], out=reach)
-        slots = np.flatnonzero(n_sides)
-        rows = _rebin(cutout, grid, options)
-        drop_rows(*rows, sides[slots], n_sides[slots], slots, cutout.exposure_time, sums)
-    # across the slit the mean over the exposures (jitter), along it the farthest that any reached
+def _finish(sums, voxels, block, spaxels):
+    """Turn the sums of a block into values and put them into the planes."""
+    values, weights, variances, depths, times, numbers = sums
     with np.errstate(divide="ignore", invalid="ignore"):
-        coverage = np.where(between > 0, overlap / between * reach, 0)
-    return spaxels, coverage, sums
+        values /= weights
+        np.sqrt(variances, out=variances)
+        variances /= weights
+    for plane, result in (
+        (voxels.data, values),
+        (voxels.err, variances),
+        (voxels.weight, depths),
+        (voxels.time, times),
+        (voxels.exposures, numbers),
+    ):
+        plane.reshape(plane.shape[0], -1)[block, spaxels] = result.T
 
 
-class _Slit:
-    """The strip of spaxels that a slit may touch."""
+class _Group:
+    """Cutouts whose slits have one direction on the sky, and the density of their weights."""
 
-    def __init__(self, footprint, grid, slit_frac):
-        offset, matrix = grid.from_slit(footprint)
-        self.inverse = np.linalg.inv(matrix)
-        self.origin = -self.inverse @ offset
-        self.half_width = 0.5 * slit_frac
-        self.low, self.high = footprint.limits
-        # spaxels whose middle is within half a diagonal of the strip, row by row of the cube
-        corners = np.array(
-            [[x, y] for x in (-self.half_width, self.half_width) for y in (self.low, self.high)]
-        )
-        box = offset + corners @ matrix.T
-        first = np.clip(np.floor(box.min(axis=0) - 0.5).astype(int), 0, [grid.nx, grid.ny])
-        last = np.clip(np.ceil(box.max(axis=0) + 0.5).astype(int) + 1, 0, [grid.nx, grid.ny])
+    def __init__(self, cutouts, grid, options):
+        self.strips = [_Strip(cutout, grid, options) for cutout in cutouts]
+        first = self.strips[0]
+        to_slit = np.linalg.inv(first.matrix)
+        across, along = np.array([to_slit @ (s.offset - first.offset) for s in self.strips]).T
+        height = np.median([s.row_height for s in self.strips])
+        self.scale = np.float32(CELLS_ALONG / height)
+        low = min(y + s.reach[0] for y, s in zip(along, self.strips, strict=True))
+        high = max(y + s.reach[1] for y, s in zip(along, self.strips, strict=True))
+        origins = (along - low) * self.scale + 1
+        self.n_along = int((high - low) * self.scale) + 3
+        left = (across - across.min()) * CELLS_ACROSS
+        width = options.slit_frac * CELLS_ACROSS
+        self.n_across = int(left.max() + width) + 2
+        boxes = [_box(start, start + width) for start in left]
+        self.places = [
+            (np.float32(origin), self.scale, *box)
+            for origin, box in zip(origins, boxes, strict=True)
+        ]
+
+    def drop(self, edges, spaxels, sums):
+        """Add the pixels of all cutouts to the sums of a block of channels."""
+        members = [(i, strip.rebin(edges)) for i, strip in enumerate(self.strips)]
+        members = [(i, rebinned) for i, rebinned in members if rebinned is not None]
+        if not members:
+            return
+        self._level(members, edges.size - 1)
+        for i, rebinned in members:
+            strip = self.strips[i]
+            slots = np.searchsorted(spaxels, strip.spaxels)
+            drop_rows(*rebinned, strip.sides, strip.n_sides, slots, np.float32(strip.time), sums)
+
+    def _level(self, members, n_wave):
+        """Divide the weights by their density, but for its mean over the field."""
+        density = np.empty((self.n_across, self.n_along, n_wave), np.float32)
+        depth = None
+        for _ in range(ITERATIONS):
+            density[:] = 0
+            for i, rebinned in members:
+                add_density(*rebinned, *self.places[i], density)
+            if depth is None:  # with slits of several directions, deeper ones keep their lead
+                covered = np.maximum((density > 0).sum(axis=(0, 1)), 1)
+                depth = density.sum(axis=(0, 1)) / covered
+            np.divide(1, density, out=density, where=density > 0)
+            for i, rebinned in members:
+                level_rows(*rebinned, *self.places[i], density)
+        for _, (rows, _, _) in members:
+            rows[:2] *= depth
+            rows[2] *= depth**2
+
+
+def _box(low, high):
+    """First cell that an interval covers, and the covered parts of it and the next ones."""
+    cells = np.arange(int(low), int(np.ceil(high)))
+    parts = np.minimum(high, cells + 1) - np.maximum(low, cells)
+    return int(low), parts.astype(np.float32)
+
+
+class _Strip:
+    """One cutout on the grid: the spaxels of its slit and the pixels that go into them."""
+
+    def __init__(self, cutout, grid, options):
+        footprint = cutout.footprint
+        self.cutout, self.options, self.time = cutout, options, cutout.exposure_time
+        self.offset, self.matrix = grid.from_slit(footprint)
+        ny, nx = footprint.shape
+        rows = np.arange(ny + 1) - 0.5
+        along = footprint.along(np.array([nx / 2]), rows)
+        self.row_height = float(np.median(np.abs(np.diff(along[:, 0]))))
+        self.reach = footprint.limits
+        lam = footprint.wavelength.at_edges(rows[[0, ny // 2, -1]])
+        self.backwards = lam[0, 0] > lam[0, -1]
+        self.bluest, self.reddest = lam.min(axis=0), lam.max(axis=0)
+        self._find_spaxels(grid, 0.5 * options.slit_frac, footprint.limits)
+
+    def _find_spaxels(self, grid, half_width, limits):
+        """Find the spaxels whose middle is less than half a diagonal off the slit; cut them."""
+        inverse = np.linalg.inv(self.matrix)
+        origin = -inverse @ self.offset
+        corners = np.array([[x, y] for x in (-half_width, half_width) for y in limits])
+        box = self.offset + corners @ self.matrix.T
+        size = [grid.nx, grid.ny]
+        first = np.clip(np.floor(box.min(axis=0) - 0.5).astype(int), 0, size)
+        last = np.clip(np.ceil(box.max(axis=0) + 0.5).astype(int) + 1, 0, size)
         y, x = np.mgrid[first[1] : last[1], first[0] : last[0]]
-        x_slit, y_slit = (
-            self.origin[i] + self.inverse[i, 0] * x + self.inverse[i, 1] * y for i in (0, 1)
+        x_slit, y_slit = (origin[i] + inverse[i, 0] * x + inverse[i, 1] * y for i in (0, 1))
+        margin = 0.5 * np.abs(inverse).sum(axis=1)
+        near = (np.abs(x_slit) < half_width + margin[0]) & (
+            (y_slit > limits[0] - margin[1]) & (y_slit < limits[1] + margin[1])
         )
-        reach = 0.5 * np.abs(self.inverse).sum(axis=1)
-        near = (np.abs(x_slit) < self.half_width + reach[0]) & (
-            (y_slit > self.low - reach[1]) & (y_slit < self.high + reach[1])
-        )
-        self.spaxels = (y * grid.nx + x)[near]
-
-    def clip(self, grid, spaxels):
-        """Cut spaxels by the slit; see `~msa3d_steps.cube.overlap.clip_spaxels`."""
-        sides = np.zeros((spaxels.size, MAX_SIDES, 4))
-        n_sides = np.zeros(spaxels.size, np.int64)
-        areas = np.zeros((spaxels.size, 2))
-        y, x = np.divmod(spaxels, grid.nx)
+        x, y = x[near], y[near]
+        self.spaxels = y * grid.nx + x
+        self.sides = np.zeros((x.size, MAX_SIDES, 4), np.float32)
+        self.n_sides = np.zeros(x.size, np.int64)
         clip_spaxels(
-            x.astype(float), y.astype(float), self.origin, self.inverse,
-            self.half_width, self.low, self.high, sides, n_sides, areas,
-        )  # fmt: skip
-        return sides, n_sides, areas
+            x.astype(float), y.astype(float), origin, inverse, half_width, self.sides, self.n_sides
+        )
 
+    def rebin(self, edges):
+        """Share out the pixels among channels, row by row; None if none falls on them."""
+        first, last = self.cutout.footprint.columns
+        inside = (np.maximum(self.reddest[:-1], self.reddest[1:]) > edges[0]) & (
+            np.minimum(self.bluest[:-1], self.bluest[1:]) < edges[-1]
+        )
+        columns = np.flatnonzero(inside[first : last + 1]) + first
+        if not columns.size:
+            return None
+        part = slice(columns[0], columns[-1] + 1)
+        footprint = self.cutout.footprint
+        ny, half = footprint.shape[0], 0.5 * self.options.pixfrac
+        y = np.arange(float(ny))
+        arrays = [
+            footprint.wavelength.at_edges(y, part.start, part.stop),
+            footprint.along.at_edges(y - half, part.start, part.stop),
+            footprint.along.at_edges(y + half, part.start, part.stop),
+            *self._pixels(part),
+        ]
+        if self.backwards:
+            arrays = [np.ascontiguousarray(a[:, ::-1]) for a in arrays]
+        rows = np.zeros((5, ny, edges.size - 1), np.float32)
+        bounds = np.zeros((2, ny, edges.size - 1), np.float32)
+        touched = rebin_rows(*arrays, edges, rows, bounds)
+        return rows, bounds, touched
 
-def _rebin(cutout, grid, options):
-    """Share out the pixels of a cutout among the channels, row by row."""
-    ny, nx = cutout.footprint.shape
-    columns, rows = np.arange(nx + 1) - 0.5, np.arange(float(ny))
-    lam = cutout.footprint.wavelength(columns, rows)
-    y_low = cutout.footprint.along(columns, rows - 0.5 * options.pixfrac)
-    y_high = cutout.footprint.along(columns, rows + 0.5 * options.pixfrac)
-    weights = _weights(cutout, options.weighting)
-    planes = [np.nan_to_num(cutout.data), np.nan_to_num(cutout.variance), weights]
-    if lam[ny // 2, 0] > lam[ny // 2, -1]:
-        lam, y_low, y_high, *planes = (a[:, ::-1] for a in (lam, y_low, y_high, *planes))
-    rebinned = np.zeros((4, ny, grid.n_wave))
-    bounds = np.zeros((2, ny, grid.n_wave))
-    arrays = (np.ascontiguousarray(a) for a in (lam, y_low, y_high, *planes))
-    touched = rebin_rows(*arrays, grid.edges, rebinned, bounds)
-    return rebinned, bounds, touched
-
-
-def _weights(cutout, weighting):
-    """Weight of each pixel, float32, 0 where it must not be used."""
-    usable = np.isfinite(cutout.data)
-    if weighting == "exptime":
-        return np.where(usable, np.float32(cutout.exposure_time), np.float32(0))
-    if weighting == "ivm":
-        variance = cutout.read_variance if cutout.read_variance is not None else cutout.variance
-        with np.errstate(divide="ignore", invalid="ignore"):
-            weights = np.where(usable & (variance > 0), 1 / variance, 0)
-        return np.where(np.isfinite(weights), weights, 0).astype(np.float32)
-    return usable.astype(np.float32)
+    def _pixels(self, part):
+        """Values, variances and weights of some columns; a pixel of no use has weight 0."""
+        data, variance = self.cutout.data[:, part], self.cutout.variance[:, part]
+        usable = np.isfinite(data)
+        weights = usable.astype(np.float32)
+        if self.options.weighting == "exptime":
+            weights *= np.float32(self.time)
+        elif self.options.weighting == "ivm":
+            noise = self.cutout.read_variance
+            noise = variance if noise is None else noise[:, part]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                weights = np.where(usable & (noise > 0) & np.isfinite(noise), 1 / noise, 0)
+            weights = weights.astype(np.float32)
+        return np.where(usable, data, 0), np.where(usable, variance, 0), weights

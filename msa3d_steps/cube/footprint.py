@@ -8,9 +8,11 @@ slit itself lies on the sky by an affine map.
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from msa3d_steps.cube.tangent import from_plane, to_plane
 from msa3d_steps.cube.transforms import evaluate, frame_names, transform_between
@@ -59,11 +61,31 @@ class Surface:
         numpy.ndarray
             Shape ``(m, n)``.
         """
-        ny, nx = self.shape
-        n_rows, n_columns = self.coefficients.shape
-        across = chebyshev.chebvander(_unit(rows, ny), n_rows - 1)
-        along = chebyshev.chebvander(_unit(columns, nx), n_columns - 1)
-        return (across @ self.coefficients) @ along.T
+        along = chebyshev.chebvander(_unit(columns, self.shape[1]), self.coefficients.shape[1] - 1)
+        return self._across(rows) @ along.T
+
+    def at_edges(self, rows, start=0, stop=None):
+        """Evaluate the surface at the edges of pixels along the dispersion.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Shape ``(m,)``, 0-based pixel coordinates along the slit.
+        start, stop : int, optional
+            First and last + 1 pixel; all by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(m, n + 1)`` for ``n`` pixels.
+        """
+        nx = self.shape[1]
+        along = _edge_basis(nx, self.coefficients.shape[1] - 1)
+        return self._across(rows) @ along[:, start : (nx if stop is None else stop) + 1]
+
+    def _across(self, rows):
+        across = chebyshev.chebvander(_unit(rows, self.shape[0]), self.coefficients.shape[0] - 1)
+        return across @ self.coefficients
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,8 @@ class Footprint:
         Least and largest ``y_slit`` of the illuminated slit.
     columns : tuple of int
         First and last column that has data.
+    n_lit : int
+        Number of pixels between these limits and columns.
     sky : numpy.ndarray
         Shape ``(4, n)``: ``x_slit``, ``y_slit``, ra and dec (degrees) of points of the slit.
     """
@@ -91,6 +115,7 @@ class Footprint:
     along: Surface
     limits: tuple
     columns: tuple
+    n_lit: int
     sky: np.ndarray
 
     def to_plane(self, ra_center, dec_center):
@@ -155,9 +180,9 @@ def footprint_from_wcs(wcs, usable):
         wavelength, along, slit_to_sky = _surfaces_of_slit(wcs, usable.shape)
     else:
         wavelength, along, slit_to_sky = _surfaces_of_rectified(wcs, usable.shape)
-    limits, columns = _lit_range(along, usable)
+    limits, columns, n_lit = _lit_range(along, usable)
     sky = slit_to_sky(wavelength, limits)
-    return Footprint(usable.shape, wavelength, along, limits, columns, sky)
+    return Footprint(usable.shape, wavelength, along, limits, columns, n_lit, sky)
 
 
 def _surfaces_of_slit(wcs, shape):
@@ -224,14 +249,12 @@ def _fit_surfaces(sample, shape):
                 "the WCS gives no wavelength for this slit (it lies off the detector or off the "
                 "wavelength range); leave the slit out or run assign_wcs and extract_2d again"
             )
-        surfaces = []
-        worst = 0.0
-        for values, axis, degrees in ((wavelength, 1, (3, degree)), (along, 0, (3, 6))):
-            surface = _fit(columns, rows, values, finite, degrees, shape)
-            pixel = _per_pixel(surface, columns, rows, axis)
-            residual = np.abs(surface(columns, rows) - values)[finite] / pixel
-            worst = max(worst, residual.max())
-            surfaces.append(surface)
+        degrees = (min(3, shape[0] - 1), min(degree, shape[1] - 1))
+        surfaces = _fit(columns, rows, (wavelength, along), finite, degrees, shape)
+        worst = max(
+            (np.abs(s(columns, rows) - values)[finite] / _per_pixel(s, columns, rows, axis)).max()
+            for s, values, axis in zip(surfaces, (wavelength, along), (1, 0), strict=True)
+        )
         if worst < FIT_TOLERANCE:
             break
     else:
@@ -242,12 +265,25 @@ def _fit_surfaces(sample, shape):
 
 
 def _fit(columns, rows, values, finite, degrees, shape):
-    degrees = (min(degrees[0], shape[0] - 1), min(degrees[1], shape[1] - 1))
+    """Least-squares surfaces through several quantities that are known at the same nodes."""
     across = chebyshev.chebvander(_unit(rows, shape[0]), degrees[0])
     along = chebyshev.chebvander(_unit(columns, shape[1]), degrees[1])
-    design = np.einsum("rp,cq->rcpq", across, along)[finite].reshape(finite.sum(), -1)
-    solution = np.linalg.lstsq(design, values[finite])[0]
-    return Surface(solution.reshape(degrees[0] + 1, degrees[1] + 1), shape)
+    design = (across[:, None, :, None] * along[None, :, None, :])[finite]
+    design = design.reshape(len(design), -1)
+    target = np.stack([v[finite] for v in values], axis=1)
+    try:  # the basis is nearly orthogonal on the nodes: the normal equations are harmless
+        solution = cho_solve(cho_factor(design.T @ design), design.T @ target)
+    except LinAlgError:  # too few nodes on the slit for all terms
+        solution = np.linalg.lstsq(design, target)[0]
+    degrees = [d + 1 for d in degrees]
+    return [Surface(column.reshape(degrees), shape) for column in solution.T]
+
+
+@lru_cache(maxsize=16)
+def _edge_basis(size, degree):
+    """Polynomials at all pixel edges of a detector axis, shape ``(degree + 1, size + 1)``."""
+    edges = np.arange(size + 1) - 0.5
+    return np.ascontiguousarray(chebyshev.chebvander(_unit(edges, size), degree).T)
 
 
 def _per_pixel(surface, columns, rows, axis):
@@ -269,14 +305,15 @@ def _unit(pixels, size):
 
 
 def _lit_range(along, usable):
-    """Least and largest ``y_slit`` of the edges of the usable pixels, first and last column."""
+    """Least and largest ``y_slit`` of usable pixels, their columns, and the pixels in between."""
     ny, nx = usable.shape
     columns = np.flatnonzero(usable.any(axis=0))
     if not columns.size:
         raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")
-    edges = along(columns.astype(float), np.arange(ny + 1) - 0.5)
-    lower = np.minimum(edges[:-1], edges[1:])
-    upper = np.maximum(edges[:-1], edges[1:])
-    lit = usable[:, columns]
-    limits = float(lower[lit].min()), float(upper[lit].max())
-    return limits, (int(columns[0]), int(columns[-1]))
+    edges = along.at_edges(np.arange(ny + 1) - 0.5, columns[0], columns[-1] + 1)
+    edges = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    lower, upper = np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:])
+    usable = usable[:, columns[0] : columns[-1] + 1]
+    limits = float(lower[usable].min()), float(upper[usable].max())
+    n_lit = int(((lower >= limits[0]) & (upper <= limits[1])).sum())
+    return limits, (int(columns[0]), int(columns[-1])), n_lit

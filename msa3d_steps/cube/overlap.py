@@ -10,15 +10,20 @@ The weights are those of 3-D drizzle (Law et al. 2023, AJ 166, 45), at a tenth o
 The part of a spaxel that lies in the slit below a position ``y`` along it is the area of a convex
 polygon cut at ``y``. By Green's theorem it is a sum over the polygon's sides of a quadratic in
 ``y``, so a row costs two such sums for each spaxel, whatever the rotation.
+
+Arrays have the channel as their last axis, so that the inner loops run over contiguous memory.
 """
 
 import numpy as np
 from numba import njit
 
-__all__ = ["MAX_SIDES", "clip_spaxels", "drop_rows", "rebin_rows"]
+__all__ = ["MAX_SIDES", "add_density", "clip_spaxels", "drop_rows", "level_rows", "rebin_rows"]
 
 MAX_SIDES = 8
 """Room for the sides of a square cut by the two long sides of a slit: six at most."""
+
+FAST = {"contract", "nsz", "nnan"}
+"""Liberties that the compiler may take; no NaN reaches these loops."""
 
 BLOCK = 64
 """Channels that are worked on together; blocks whose row does not reach a spaxel are skipped."""
@@ -39,10 +44,10 @@ def rebin_rows(lam, y_low, y_high, values, variances, weights, edges, rows_out, 
     edges : numpy.ndarray
         Shape ``(n_wave + 1,)``: limits of the channels, um.
     rows_out : numpy.ndarray
-        Shape ``(4, ny, n_wave)``, zero: sums of value x weight, weight, variance x weight^2 (with
-        the squares of the overlaps) and coverage. Changed in place.
+        Shape ``(5, ny, n_wave)``, float32, zero: sums of value x weight, weight, variance x weight^2 (with
+        the squares of the overlaps), weight again, and coverage. Changed in place.
     bounds_out : numpy.ndarray
-        Shape ``(2, ny, n_wave)``: ``y_slit`` of both ends of the row at the channel. Changed in
+        Shape ``(2, ny, n_wave)``, float32: ``y_slit`` of both ends of the row at the channel. Changed in
         place.
 
     Returns
@@ -73,10 +78,13 @@ def rebin_rows(lam, y_low, y_high, values, variances, weights, edges, rows_out, 
                 rows_out[0, row, j] += share * value
                 rows_out[1, row, j] += share
                 rows_out[2, row, j] += share * share * variance
-                rows_out[3, row, j] += part
+                rows_out[3, row, j] += share
+                rows_out[4, row, j] += part
                 j += 1
             first, last = min(first, k), max(last, j)
             k = j - 1
+        if last <= first:
+            continue
         touched[row, 0], touched[row, 1] = first, last
         # the place along the slit, linear between the pixel edges around the channel's middle
         x = 0
@@ -91,8 +99,99 @@ def rebin_rows(lam, y_low, y_high, values, variances, weights, edges, rows_out, 
     return touched
 
 
+@njit(cache=True, nogil=True, fastmath=FAST)
+def add_density(rows, bounds, touched, origin, scale, first_cell, parts, density):
+    """Add the weights of a cutout to the density of weight on cells that follow the slit.
+
+    Parameters
+    ----------
+    rows, bounds, touched : numpy.ndarray
+        What `rebin_rows` gave.
+    origin, scale : float
+        Cell along the slit of ``y_slit`` 0, and cells for one unit of ``y_slit``, positive.
+    first_cell : int
+        First cell across the slit that the slit covers.
+    parts : numpy.ndarray
+        Shape ``(n,)``: part of this cell and of the next ones that it covers.
+    density : numpy.ndarray
+        Shape ``(n_across, n_along, n_wave)``. Changed in place.
+    """
+    _, ny, n_wave = rows.shape
+    n_along = density.shape[1]
+    profile = np.zeros((n_along, n_wave), np.float32)
+    lowest, highest = n_along, 0
+    for row in range(ny):
+        first, last = touched[row]
+        low, high = _cells(bounds, row, first, last, origin, scale, n_along)
+        lowest, highest = min(lowest, low), max(highest, high)
+        for cell in range(low, high):
+            shift = np.float32(cell - origin)
+            for k in range(first, last):
+                a = max(scale * bounds[0, row, k] - shift, np.float32(0))
+                b = min(scale * bounds[1, row, k] - shift, np.float32(1))
+                profile[cell, k] += rows[1, row, k] * max(b - a, np.float32(0))
+    for i in range(parts.size):
+        for cell in range(lowest, highest):
+            for k in range(n_wave):
+                density[first_cell + i, cell, k] += parts[i] * profile[cell, k]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def level_rows(rows, bounds, touched, origin, scale, first_cell, parts, inverse):
+    """Multiply the weights of rows by the mean of a map over their footprints.
+
+    Parameters
+    ----------
+    rows, bounds, touched, origin, scale, first_cell, parts : object
+        As for `add_density`. The first three planes of `rows` are changed in place.
+    inverse : numpy.ndarray
+        Shape ``(n_across, n_along, n_wave)``: inverse density.
+    """
+    _, ny, n_wave = rows.shape
+    n_along = inverse.shape[1]
+    lowest, highest = n_along, 0
+    for row in range(ny):
+        low, high = _cells(bounds, row, touched[row, 0], touched[row, 1], origin, scale, n_along)
+        lowest, highest = min(lowest, low), max(highest, high)
+    profile = np.zeros((n_along, n_wave), np.float32)
+    total = parts.sum()
+    for i in range(parts.size):
+        part = parts[i] / total
+        for cell in range(lowest, highest):
+            for k in range(n_wave):
+                profile[cell, k] += part * inverse[first_cell + i, cell, k]
+    factor = np.empty(n_wave, np.float32)
+    for row in range(ny):
+        first, last = touched[row]
+        low, high = _cells(bounds, row, first, last, origin, scale, n_along)
+        factor[first:last] = 0
+        for cell in range(low, high):
+            shift = np.float32(cell - origin)
+            for k in range(first, last):
+                a = max(scale * bounds[0, row, k] - shift, np.float32(0))
+                b = min(scale * bounds[1, row, k] - shift, np.float32(1))
+                factor[k] += profile[cell, k] * max(b - a, np.float32(0))
+        for k in range(first, last):
+            mean = factor[k] / (scale * (bounds[1, row, k] - bounds[0, row, k]))
+            rows[0, row, k] *= mean
+            rows[1, row, k] *= mean
+            rows[2, row, k] *= mean * mean
+
+
 @njit(cache=True, nogil=True)
-def clip_spaxels(x, y, offset, matrix, half_width, low, high, sides, n_sides, areas):
+def _cells(bounds, row, first, last, origin, scale, n_along):
+    """First and last + 1 cell that a row reaches at any channel."""
+    low, high = np.inf, -np.inf
+    for k in range(first, last):
+        low, high = min(low, bounds[0, row, k]), max(high, bounds[1, row, k])
+    if low > high:
+        return 0, 0
+    low, high = np.floor(origin + scale * low), np.ceil(origin + scale * high)
+    return max(int(low), 0), min(int(high), n_along)
+
+
+@njit(cache=True, nogil=True)
+def clip_spaxels(x, y, offset, matrix, half_width, sides, n_sides):
     """Cut spaxels by a slit.
 
     Parameters
@@ -102,36 +201,32 @@ def clip_spaxels(x, y, offset, matrix, half_width, low, high, sides, n_sides, ar
     offset, matrix : numpy.ndarray
         Shapes ``(2,)`` and ``(2, 2)``: slit coordinates of spaxel (0, 0), and their change by one
         spaxel in x (first column) and y.
-    half_width, low, high : float
-        The slit reaches from ``-half_width`` to ``half_width`` in ``x_slit``; its lit part from
-        `low` to `high` in ``y_slit``.
+    half_width : float
+        The slit reaches from ``-half_width`` to ``half_width`` in ``x_slit``.
     sides : numpy.ndarray
-        Shape ``(n, MAX_SIDES, 4)``: for each side of the polygon its lower end ``y``, its upper
+        Shape ``(n, MAX_SIDES, 4)``, float32: for each side of the polygon its lower end ``y``, its upper
         end ``y``, ``x`` at the lower end times the side's sense (+1 to the right of the polygon,
         -1 to its left) and half its slope times the sense. Changed in place.
     n_sides : numpy.ndarray
-        Shape ``(n,)``: number of sides. Changed in place.
-    areas : numpy.ndarray
-        Shape ``(n, 2)``: parts of the spaxel that lie in the lit slit, and between the slit's ends
-        however far across. Changed in place.
+        Shape ``(n,)``: number of sides, 0 for a spaxel off the slit. Changed in place.
     """
     corners_x = np.array([-0.5, 0.5, 0.5, -0.5])
     corners_y = np.array([-0.5, -0.5, 0.5, 0.5])
     spaxel = abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
     px, py = np.empty(MAX_SIDES), np.empty(MAX_SIDES)
     qx, qy = np.empty(MAX_SIDES), np.empty(MAX_SIDES)
-    far = 1e9
     for i in range(x.size):
         for c in range(4):
             dx, dy = x[i] + corners_x[c], y[i] + corners_y[c]
             px[c] = offset[0] + matrix[0, 0] * dx + matrix[0, 1] * dy
             py[c] = offset[1] + matrix[1, 0] * dx + matrix[1, 1] * dy
-        areas[i, 1] = abs(_signed_area_below(px, py, 4, high) - _signed_area_below(px, py, 4, low))
         n = _cut(px, py, 4, 1.0, half_width, qx, qy)
         n = _cut(qx, qy, n, -1.0, half_width, px, py)
-        areas[i, 0] = abs(_signed_area_below(px, py, n, high) - _signed_area_below(px, py, n, low))
-        areas[i] /= spaxel
-        sense = 1.0 if _signed_area_below(px, py, n, far) > 0 else -1.0
+        area = 0.0
+        for c in range(n):
+            d = (c + 1) % n
+            area += 0.5 * (px[c] + px[d]) * (py[d] - py[c])
+        sense = 1.0 if area > 0 else -1.0
         m = 0
         for c in range(n):
             d = (c + 1) % n
@@ -164,23 +259,7 @@ def _cut(px, py, n, sign, limit, qx, qy):
     return m
 
 
-@njit(cache=True, nogil=True)
-def _signed_area_below(px, py, n, limit):
-    """Area of a convex polygon below a limit in y; positive where its sides go anticlockwise."""
-    area = 0.0
-    for c in range(n):
-        d = (c + 1) % n
-        up = py[d] > py[c]
-        a, b = (c, d) if up else (d, c)
-        t = min(max(limit, py[a]), py[b]) - py[a]
-        if t > 0:
-            slope = (px[b] - px[a]) / (py[b] - py[a])
-            part = (px[a] + 0.5 * slope * t) * t
-            area += part if up else -part
-    return area
-
-
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(cache=True, nogil=True, fastmath=FAST)
 def drop_rows(rows, bounds, touched, sides, n_sides, slots, time, sums):
     """Share out rebinned rows among spaxels.
 
@@ -195,13 +274,15 @@ def drop_rows(rows, bounds, touched, sides, n_sides, slots, time, sums):
     time : float
         Exposure time, s.
     sums : numpy.ndarray
-        Shape ``(5, n_spaxels, n_wave)``: sums of value x weight, weight, variance x weight^2,
-        exposure time x coverage, and the number of exposures. Changed in place.
+        Shape ``(6, n_spaxels, n_wave)``, float32: sums of value x weight, weight, variance x weight^2, weight
+        before `level_rows`, exposure time x coverage, and the number of cutouts. Changed in
+        place.
     """
     _, ny, n_wave = rows.shape
+    zero, one = np.float32(0), np.float32(1)
     reach = _reach(bounds, touched)
-    share = np.empty(BLOCK)
-    seen = np.empty(n_wave)
+    share = np.empty(BLOCK, np.float32)
+    seen = np.empty(n_wave, np.float32)
     for i in range(slots.size):
         low, high = np.inf, -np.inf
         for c in range(n_sides[i]):
@@ -218,19 +299,21 @@ def drop_rows(rows, bounds, touched, sides, n_sides, slots, time, sums):
                 for c in range(n_sides[i]):
                     lower, upper = sides[i, c, 0], sides[i, c, 1]
                     x_lower, half_slope = sides[i, c, 2], sides[i, c, 3]
+                    tall = upper - lower
                     for k in range(start, stop):
-                        a = min(max(bounds[0, row, k], lower), upper) - lower
-                        b = min(max(bounds[1, row, k], lower), upper) - lower
+                        a = min(max(bounds[0, row, k] - lower, zero), tall)
+                        b = min(max(bounds[1, row, k] - lower, zero), tall)
                         share[k - start] += (x_lower + half_slope * (a + b)) * (b - a)
                 for k in range(start, stop):
-                    part = max(share[k - start], 0.0)
+                    part = max(share[k - start], zero)
                     sums[0, slot, k] += part * rows[0, row, k]
                     sums[1, slot, k] += part * rows[1, row, k]
                     sums[2, slot, k] += part * part * rows[2, row, k]
-                    seen[k] += part * rows[3, row, k]
+                    sums[3, slot, k] += part * rows[3, row, k]
+                    seen[k] += part * rows[4, row, k]
         for k in range(n_wave):
-            sums[3, slot, k] += time * seen[k]
-            sums[4, slot, k] += 1.0 if seen[k] > 0 else 0.0
+            sums[4, slot, k] += time * seen[k]
+            sums[5, slot, k] += one if seen[k] > zero else zero
 
 
 @njit(cache=True, nogil=True)

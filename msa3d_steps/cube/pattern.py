@@ -17,10 +17,16 @@ ROTATION_TOLERANCE = 0.3
 """Visits whose slits are turned by more than this, degrees, never share a step."""
 
 STEP_SPREAD = 0.5
-"""Largest spread of one step across the slit, in slit widths."""
+"""Largest spread of one step, in slit widths."""
 
-CLEAR_GAP = 0.2
-"""Least gap, in slit widths, that can part two steps closer than `STEP_SPREAD`."""
+FINEST_STEP = 0.2
+"""Least size of regular steps, in slit widths."""
+
+LATTICE_POWER = 0.6
+"""Least Fourier amplitude of a lattice of steps; 0.6 is jitter of a sixth of the step."""
+
+DITHER_SCATTER = 0.4
+"""Largest scatter of one dither, in distances of dithers; two that are taken for one have 0.5."""
 
 DITHER_SPREAD = 0.25
 """Dithers closer than this part of a detector pixel are one dither."""
@@ -35,6 +41,9 @@ class Pattern:
     step, dither : numpy.ndarray
         Shape ``(n,)``: 0-based step and dither of each cutout. Steps count across the slit, and
         dithers along it, in the order of the offsets.
+    turned : numpy.ndarray
+        Shape ``(n,)``: 0-based group of each cutout; the slits of a group have one direction on the
+        sky.
     across, along : numpy.ndarray
         Shape ``(n,)``: offset of the slit across and of the telescope along the slit, arcsec, from
         their median.
@@ -44,6 +53,7 @@ class Pattern:
 
     step: np.ndarray
     dither: np.ndarray
+    turned: np.ndarray
     across: np.ndarray
     along: np.ndarray
     step_size: float
@@ -80,7 +90,7 @@ def find_pattern(cutouts):
     ra0, dec0 = cutouts[0].footprint.center
     affine = [c.footprint.to_plane(ra0, dec0) for c in cutouts]
     angle = np.array([_position_angle(matrix) for _, matrix in affine])
-    names, exposure = np.unique([c.exposure for c in cutouts], return_inverse=True)
+    _, exposure = np.unique([c.exposure for c in cutouts], return_inverse=True)
     group = _groups_of_angle(angle, exposure)
 
     across, along = np.zeros(len(cutouts)), np.zeros(len(cutouts))
@@ -102,14 +112,14 @@ def find_pattern(cutouts):
         first_step += steps.max() + 1
         step_sizes.append(_median_distance(x_exposure, steps))
         dither_sizes.append(_median_distance(y_exposure, dithers))
-    return Pattern(step, dither, across, along, max(step_sizes), max(dither_sizes))
+    return Pattern(step, dither, group, across, along, max(step_sizes), max(dither_sizes))
 
 
 def cluster_steps(across, width):
     """Sort exposures into steps by their offsets across the slit.
 
-    The offsets are cut at their largest gaps until no step is wider than `STEP_SPREAD`, and further
-    where a gap stands out clearly (steps much finer than the slit).
+    Steps nearly always have one size, so a lattice is looked for first; it stands up to jitter of a
+    sixth of that size. Offsets without one are cut at their gaps.
 
     Parameters
     ----------
@@ -123,32 +133,45 @@ def cluster_steps(across, width):
     numpy.ndarray
         Shape ``(n,)``: 0-based step of each exposure, by increasing offset.
     """
-    order = np.argsort(across, kind="stable")
-    position = across[order]
-    gaps = np.diff(position)
-    by_size = np.argsort(gaps)[::-1]
+    if np.ptp(across) < STEP_SPREAD * width:
+        return np.zeros(across.size, int)
+    labels = _lattice(across, FINEST_STEP * width)
+    if labels is None:
+        labels = _cut_at_gaps(across, STEP_SPREAD * width)
+    return np.unique(labels, return_inverse=True)[1]
 
-    def label(n_cuts):
-        cut = np.zeros(gaps.size, int)
-        cut[by_size[:n_cuts]] = 1
-        return np.concatenate([[0], np.cumsum(cut)])
 
-    def widest(n_cuts):
-        labels = label(n_cuts)
-        return max(np.ptp(position[labels == i]) for i in range(n_cuts + 1))
+def _lattice(values, least):
+    """Number the places of a lattice that values scatter about; None where they do not.
 
-    n_cuts = 0
-    while widest(n_cuts) > STEP_SPREAD * width:
-        n_cuts += 1
-    for more in range(n_cuts + 1, gaps.size + 1):
-        rest = gaps[by_size[more]] if more < gaps.size else 0.0
-        if gaps[by_size[more - 1]] < CLEAR_GAP * width:
+    The lattice constant is where the values' Fourier transform is largest; where it is so at
+    several (without jitter it is 1 at every fraction of the constant too), it is the largest.
+    """
+    periods = 1 / np.arange(1 / np.ptp(values), 1 / least, 0.02 / np.ptp(values))
+    power = np.exp(2j * np.pi * values[:, None] / periods).mean(axis=0)
+    strong = np.abs(power) > max(LATTICE_POWER, 0.97 * np.abs(power).max())
+    if not strong.any():
+        return None
+    start = np.argmax(strong)
+    stop = start + np.argmin(np.append(strong[start:], False))
+    best = start + np.argmax(np.abs(power[start:stop]))
+    period, phase = periods[best], np.angle(power[best]) / (2 * np.pi)
+    return np.rint(values / period - phase).astype(int)
+
+
+def _cut_at_gaps(values, widest):
+    """Cut values at their largest gaps until no part is wider than allowed."""
+    order = np.argsort(values, kind="stable")
+    by_size = np.argsort(np.diff(values[order]))[::-1]
+    for n_cuts in range(values.size):
+        cut = np.zeros(values.size, int)
+        cut[by_size[:n_cuts] + 1] = 1
+        labels = np.cumsum(cut)
+        if all(np.ptp(values[order][labels == i]) <= widest for i in range(n_cuts + 1)):
             break
-        if gaps[by_size[more - 1]] > 3 * rest:
-            n_cuts = more
-    steps = np.empty(across.size, int)
-    steps[order] = label(n_cuts)
-    return steps
+    result = np.empty(values.size, int)
+    result[order] = labels
+    return result
 
 
 def cluster_dithers(along, steps, visits, tolerance):
@@ -178,7 +201,11 @@ def cluster_dithers(along, steps, visits, tolerance):
     for i, key in enumerate(zip(steps.tolist(), visits.tolist(), strict=True)):
         sets.setdefault(key, []).append(i)
     number = max(len(members) for members in sets.values())
-    places = _partition(np.sort(along), number)
+    ordered = np.sort(along)
+    for n in range(number, along.size + 1):  # more, where every step lacks a dither
+        places, scatter = _partition(ordered, n)
+        if scatter < DITHER_SCATTER * np.min(np.diff(places), initial=np.inf) or scatter < tolerance:
+            break
     places = _merge_close(places, tolerance)
     dithers = np.argmin(np.abs(along[:, None] - places), axis=1)
     for members in sets.values():
@@ -190,7 +217,7 @@ def cluster_dithers(along, steps, visits, tolerance):
 
 
 def _partition(values, number):
-    """Means of the best partition of sorted values into groups (least squares, exact).
+    """Means and largest scatter of the best partition of sorted values (least squares, exact).
 
     Fisher 1958, JASA 53, 789: dynamic programming over the last cut.
     """
@@ -212,7 +239,8 @@ def _partition(values, number):
     for cut in reversed(cuts):
         edges.append(int(cut[edges[-1] - 1]))
     edges = [*edges, 0][::-1]
-    return np.array([values[a:b].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    parts = [values[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return np.array([p.mean() for p in parts]), max(p.std() for p in parts)
 
 
 def _merge_close(places, tolerance):

@@ -193,7 +193,7 @@ def _cutout(slit, meta, file, name):
         disperser=f"{_get(meta, 'instrument.grating')}/{_get(meta, 'instrument.filter')}",
         exposure_time=float(time or 0.0),
         pointing=pointing if None not in pointing else None,
-        rejected=_count_lit(footprint) - int(usable.sum()),
+        rejected=footprint.n_lit - int(usable.sum()),
     )
 
 
@@ -254,10 +254,3 @@ def _exposure(meta, file):
     if parts[-1] is None:
         return file.lower().replace("nrs1", "nrs").replace("nrs2", "nrs")
     return "_".join(str(part) for part in parts)
-
-
-def _count_lit(footprint):
-    """Number of pixels whose middle lies in the lit part of the slit and on its columns."""
-    first, last = footprint.columns
-    along = footprint.along(np.arange(first, last + 1.0), np.arange(float(footprint.shape[0])))
-    return int(((along > footprint.limits[0]) & (along < footprint.limits[1])).sum())

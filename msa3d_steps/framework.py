@@ -7,10 +7,10 @@ from pathlib import Path
 
 from jwst.stpipe import Step as JwstStep
 from stpipe import Step as StpipeStep
-from stpipe import config_parser
+from stpipe import config_parser, utilities
 
-from msa3d_steps.datamodels.runfile import read_run_inputs
-from msa3d_steps.errors import IncompleteError, InputError
+from msa3d_steps.datamodels.runfile import is_run_file, read_run_inputs
+from msa3d_steps.errors import IncompleteError, InputError, Problem
 
 __all__ = ["MSA3DStep"]
 
@@ -27,28 +27,48 @@ class MSA3DStep(JwstStep):
 
     @classmethod
     def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003
-        """Take no parameters from CRDS.
+        """Take parameters from a run file that is given as the input, and none from CRDS.
+
+        stpipe lets the command line and keywords override what this gives.
 
         Parameters
         ----------
-        dataset, disable, crds_observatory : object
+        dataset : object
+            The input.
+        disable, crds_observatory : object
             Not used.
 
         Returns
         -------
         configobj.ConfigObj
-            Nothing.
+            The parameters.
+
+        Raises
+        ------
+        InputError
+            Where the run file is for another step.
         """
-        return config_parser.ConfigObj()
+        if not is_run_file(dataset):
+            return config_parser.ConfigObj()
+        config = config_parser.load_config_file(str(dataset))
+        name = config.pop("class")
+        config.pop("name", None)
+        if utilities.import_class(utilities.resolve_step_class_alias(name), StpipeStep) is not cls:
+            raise InputError(
+                f"is a run file for {name}, not for {cls.class_alias}; run it with "
+                f"'strun {Path(dataset).name}'",
+                str(dataset),
+            )
+        return config
 
     @classmethod
-    def build_config(cls, input, **kwargs):  # noqa: A002, ARG003 - stpipe's signature
-        """Build the configuration from a parameter file and keywords alone.
+    def build_config(cls, input, **kwargs):  # noqa: A002 - stpipe's signature
+        """Build the configuration from a run file, a parameter file and keywords.
 
         Parameters
         ----------
         input : object
-            Not used: it would only serve to ask CRDS.
+            The input of the step.
         **kwargs
             Parameters, and ``config_file``.
 
@@ -57,7 +77,10 @@ class MSA3DStep(JwstStep):
         configobj.ConfigObj, str
             Configuration and path of the parameter file.
         """
-        return super().build_config(None, **kwargs)
+        config = cls.get_config_from_reference(input)
+        given, config_file = super().build_config(None, **kwargs)
+        config_parser.merge_config(config, given)
+        return config, config_file
 
     @staticmethod
     def get_stpipe_loggers():
@@ -100,32 +123,57 @@ class MSA3DStep(JwstStep):
             except InputError as err:
                 log.error("%s", err)  # noqa: TRY400 - the pipeline goes on
             return None
-        if not args:
-            args = (self._inputs_of_run_file(),)
-            self.save_results = True
+        if not args or is_run_file(args[0]):
+            args = (self._inputs_of_run_file(args[0] if args else self.config_file),)
+        if self.save_results or self.output_dir:
+            self._check_output_folder()
         result = super().run(*args)
         if self.problems and self.parent is None:
             raise IncompleteError(self.problems, result)
         return result
 
-    def _inputs_of_run_file(self):
-        if self.config_file is None:
+    def _inputs_of_run_file(self, path):
+        """Take inputs and product name from a run file; its products are saved."""
+        if path is None:
             raise InputError(
                 "nothing to work on: name an association or an exposure, or a run file with inputs"
             )
-        inputs = read_run_inputs(self.config_file)
+        inputs = read_run_inputs(path)
+        self.save_results = True
         if inputs.product_name and self.output_file is None:
             self.output_file = inputs.product_name + self.output_ext
         return inputs.members
 
-    def check_output_folder(self):
-        """Make sure, before the work, that products can be written.
+    def save_model(self, model, *args, **kwargs):
+        """Save a product; one that cannot be written is noted and does not stop the others.
 
-        Raises
-        ------
-        InputError
-            Where the folder cannot be made or written.
+        Parameters
+        ----------
+        model : JwstDataModel, ModelContainer or ModelLibrary
+            The product.
+        *args, **kwargs
+            As for jwst's steps.
+
+        Returns
+        -------
+        str or list of str or None
+            Paths of what was written.
         """
+        try:
+            return super().save_model(model, *args, **kwargs)
+        except OSError as err:
+            name = getattr(getattr(model, "meta", None), "filename", None) or "the product"
+            problem = Problem(
+                f"cannot be written ({err.strerror or err}); make room or choose another folder "
+                "with --output_dir",
+                name,
+            )
+            log.error("%s", problem)  # noqa: TRY400 - the message says it all
+            self.problems.append(problem)
+            return None
+
+    def _check_output_folder(self):
+        """Make sure, before the work, that products can be written."""
         folder = Path(os.path.expandvars(self.search_attr("output_dir", "") or ".")).expanduser()
         try:
             folder.mkdir(parents=True, exist_ok=True)

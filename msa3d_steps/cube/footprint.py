@@ -89,6 +89,29 @@ class Surface:
 
 
 @dataclass(frozen=True)
+class Dispersion:
+    """The wavelengths of a rectified spectrum: the same in all rows, and not always smooth.
+
+    Parameters
+    ----------
+    edges : numpy.ndarray
+        Shape ``(nx + 1,)``: wavelengths of the pixel edges, um.
+    """
+
+    edges: np.ndarray
+
+    def __call__(self, columns, rows):
+        """Interpolate on a grid, as `Surface` does."""
+        lam = np.interp(columns, np.arange(self.edges.size) - 0.5, self.edges)
+        return np.tile(lam, (len(rows), 1))
+
+    def at_edges(self, rows, start=0, stop=None):
+        """Give the wavelengths at pixel edges, as `Surface` does."""
+        stop = self.edges.size if stop is None else stop + 1
+        return np.tile(self.edges[start:stop], (len(rows), 1))
+
+
+@dataclass(frozen=True)
 class Footprint:
     """The geometry of one slitlet of one exposure on one detector.
 
@@ -96,7 +119,7 @@ class Footprint:
     ----------
     shape : tuple of int
         Shape ``(ny, nx)`` of the cutout.
-    wavelength : Surface
+    wavelength : Surface or Dispersion
         Wavelength, um, of a detector position.
     along : Surface
         Position along the slit, ``y_slit``, of a detector position. Its unit is that of `sky`.
@@ -111,7 +134,7 @@ class Footprint:
     """
 
     shape: tuple
-    wavelength: Surface
+    wavelength: Surface | Dispersion
     along: Surface
     limits: tuple
     columns: tuple
@@ -162,7 +185,8 @@ def footprint_from_wcs(wcs, usable):
     Parameters
     ----------
     wcs : `~gwcs.wcs.WCS`
-        WCS of the cutout, with a frame ``slit_frame`` (calibrated) or without (rectified).
+        WCS of the cutout; one with a frame ``gwa`` comes from the detector, one without it is
+        that of a rectified spectrum.
     usable : numpy.ndarray
         Boolean, shape ``(ny, nx)``: the pixels that have data; they tell how far the slit is lit.
 
@@ -176,10 +200,8 @@ def footprint_from_wcs(wcs, usable):
     InputError
         Where the WCS gives no finite coordinates.
     """
-    if "slit_frame" in frame_names(wcs):
-        wavelength, along, slit_to_sky = _surfaces_of_slit(wcs, usable.shape)
-    else:
-        wavelength, along, slit_to_sky = _surfaces_of_rectified(wcs, usable.shape)
+    surfaces = _surfaces_of_slit if "gwa" in frame_names(wcs) else _surfaces_of_rectified
+    wavelength, along, slit_to_sky = surfaces(wcs, usable.shape)
     limits, columns, n_lit = _lit_range(along, usable)
     sky = slit_to_sky(wavelength, limits)
     return Footprint(usable.shape, wavelength, along, limits, columns, n_lit, sky)
@@ -212,26 +234,32 @@ def _surfaces_of_rectified(wcs, shape):
     """
     to_world = transform_between(wcs, frame_names(wcs)[0])
     ny, nx = shape
-    middle = (np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))
-    ra0, dec0, _ = (float(c[0]) for c in to_world(*middle))
-    ends = to_world(np.full(2, middle[0][0]), np.array([0.0, ny - 1.0]))
-    (xi0, xi1), (eta0, eta1) = to_plane(ends[0], ends[1], ra0, dec0)
-    length = np.hypot(xi1 - xi0, eta1 - eta0)
-    if not length > 0:
+    rows = np.arange(float(ny))
+    ra, dec, _ = to_world(np.full(ny, np.floor((nx - 1) / 2)), rows)
+    ra0, dec0 = ra[ny // 2], dec[ny // 2]
+    places = np.stack(to_plane(ra, dec, ra0, dec0))
+    slope = np.polyfit(rows, places.T, 1)[0]
+    if not np.hypot(*slope) > 0:
         raise InputError("the WCS does not tell where the slit lies on the sky; run assign_wcs again")
-    direction = np.array([xi1 - xi0, eta1 - eta0]) / length
+    direction = slope / np.hypot(*slope)
+    along = chebyshev.chebfit(_unit(rows, ny), direction @ places, min(2, ny - 1))
+    _, _, lam = to_world(np.arange(float(nx)), np.full(nx, np.floor((ny - 1) / 2)))
 
-    def sample(columns, rows):
-        ra, dec, lam = to_world(columns, rows)
-        return lam, direction @ np.stack(to_plane(ra, dec, ra0, dec0))
-
-    def slit_to_sky(wavelength, limits):
+    def slit_to_sky(wavelength, limits):  # noqa: ARG001 - the slit does not know wavelength
         x_slit, y_slit = (a.ravel() for a in np.meshgrid([-0.5, 0.0, 0.5], [limits[0], 0, limits[1]]))
         across = OPEN_WIDTH * np.array([direction[1], -direction[0]])
         plane = np.outer(across, x_slit) + np.outer(direction, y_slit)
         return np.stack([x_slit, y_slit, *from_plane(*plane, ra0, dec0)])
 
-    return *_fit_surfaces(sample, shape), slit_to_sky
+    return Dispersion(_edges_between(lam)), Surface(along[:, None], shape), slit_to_sky
+
+
+def _edges_between(middles):
+    """Edges of pixels from their middles; shape ``(n,)`` to ``(n + 1,)``."""
+    inner = 0.5 * (middles[1:] + middles[:-1])
+    return np.concatenate(
+        [[1.5 * middles[0] - 0.5 * middles[1]], inner, [1.5 * middles[-1] - 0.5 * middles[-2]]]
+    )
 
 
 def _fit_surfaces(sample, shape):

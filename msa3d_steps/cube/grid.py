@@ -249,11 +249,15 @@ def _bandpass(footprint):
 
 
 def _wavelength_range(footprint):
-    """Least and largest wavelength of a cutout over all its rows, um."""
+    """Least and largest wavelength of a cutout over all its lit rows, um."""
     first, last = footprint.columns
+    ends = np.array([first - 0.5, last + 0.5])
     rows = np.arange(footprint.shape[0] + 1) - 0.5
-    ends = footprint.wavelength(np.array([first - 0.5, last + 0.5]), rows)
-    return ends.min(), ends.max()
+    along, wavelength = footprint.along(ends, rows), footprint.wavelength(ends, rows)
+    margin = np.abs(np.diff(along[:, 0])).max()
+    low, high = footprint.limits
+    lit = wavelength[(along > low - 0.1 * margin) & (along < high + 0.1 * margin)]
+    return lit.min(), lit.max()
 
 
 def _native_edges(ranges, low, high):

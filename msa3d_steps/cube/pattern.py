@@ -22,8 +22,8 @@ STEP_SPREAD = 0.5
 FINEST_STEP = 0.2
 """Least size of regular steps, in slit widths."""
 
-LATTICE_POWER = 0.6
-"""Least Fourier amplitude of a lattice of steps; 0.6 is jitter of a sixth of the step."""
+LATTICE_POWER = 0.5
+"""Least Fourier amplitude of a lattice of steps; 0.5 is jitter of a fifth of the step."""
 
 DITHER_SCATTER = 0.4
 """Largest scatter of one dither, in distances of dithers; two that are taken for one have 0.5."""
@@ -119,7 +119,7 @@ def cluster_steps(across, width):
     """Sort exposures into steps by their offsets across the slit.
 
     Steps nearly always have one size, so a lattice is looked for first; it stands up to jitter of a
-    sixth of that size. Offsets without one are cut at their gaps.
+    fifth of that size (rms). Offsets without one are cut at their gaps.
 
     Parameters
     ----------

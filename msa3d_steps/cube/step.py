@@ -68,8 +68,6 @@ class MSA3DCubeStep(MSA3DStep):
             Where no cube could be made.
         """
         grid_options, combine_options = self._options()
-        if self.save_results:
-            self.check_output_folder()
         members = find_members(inputs)
         selection = Selection(
             tuple(self.sources or ()), self.background_slits, self.virtual_slits
@@ -128,8 +126,9 @@ class MSA3DCubeStep(MSA3DStep):
         else:
             found, shape = cube.meta.msa3d, cube.data.shape
             log.info(
-                "%s: %d cutouts, %d step(s) x %d dither(s) -> %d x %d spaxels x %d channels, %.1f s",
-                source.label, found.n_cutouts, found.n_steps, found.n_dithers,
+                "%s: %s, %s x %s -> %d x %d spaxels x %d channels, %.1f s",
+                source.label, _count(found.n_cutouts, "cutout"), _count(found.n_steps, "step"),
+                _count(found.n_dithers, "dither"),
                 shape[2], shape[1], shape[0], time.perf_counter() - start,
             )  # fmt: skip
             return cube
@@ -167,3 +166,7 @@ def _default_product(source):
     ]
     optics = f"{instrument.get('filter', 'filter')}-{instrument.get('grating', 'grating')}"
     return f"{'-'.join(parts)}_{source.label}_nirspec_{optics.lower()}"
+
+
+def _count(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"

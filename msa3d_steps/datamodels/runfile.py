@@ -7,7 +7,7 @@ import asdf
 
 from msa3d_steps.errors import InputError
 
-__all__ = ["RunInputs", "read_run_inputs"]
+__all__ = ["RunInputs", "is_run_file", "read_run_inputs"]
 
 SCHEMA = "asdf://msa3d-steps.org/schemas/run_file-1.0.0"
 
@@ -29,6 +29,28 @@ class RunInputs:
     members: list
     msa_metafile: Path | None = None
     product_name: str | None = None
+
+
+def is_run_file(path):
+    """Tell whether a file is a run file or another stpipe parameter file in ASDF.
+
+    Parameters
+    ----------
+    path : object
+        Anything; only a path that ends in ``.asdf`` is opened.
+
+    Returns
+    -------
+    bool
+        Whether the file says which step to run with which parameters.
+    """
+    if not isinstance(path, (str, Path)) or Path(path).suffix.lower() != ".asdf":
+        return False
+    try:
+        with asdf.open(path) as file:
+            return {"class", "parameters"} <= file.keys()
+    except (OSError, ValueError, asdf.ValidationError):
+        return False
 
 
 def read_run_inputs(path):
@@ -70,7 +92,11 @@ def read_run_inputs(path):
     def resolve(name):
         return folder / Path(name).expanduser()
 
-    members = [m if isinstance(m, str) else m["expname"] for m in inputs["members"]]
+    members = [
+        m if isinstance(m, str) else m["expname"]
+        for m in inputs["members"]
+        if isinstance(m, str) or m.get("exptype", "science") == "science"
+    ]
     metafile = inputs.get("msa_metafile")
     return RunInputs(
         [resolve(m) for m in members],

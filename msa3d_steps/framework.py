@@ -26,7 +26,7 @@ class MSA3DStep(JwstStep):
     """
 
     @classmethod
-    def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):  # noqa: ARG003
+    def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):
         """Take parameters from a run file that is given as the input, and none from CRDS.
 
         stpipe lets the command line and keywords override what this gives.

@@ -1,4 +1,4 @@
-"""Entry points. Nothing heavy is imported here, so that ``stpipe list`` and ``strun`` start fast."""
+"""Entry points. Nothing heavy is imported here: ``stpipe list`` and ``strun`` start fast."""
 
 from importlib.resources import files
 

@@ -112,7 +112,7 @@ def synthetic_template(
     grating=("G140M", "F100LP"),
 ):
     """A slit with a tilted, curved trace, made of polynomials."""
-    ny, nx = shape
+    ny = shape[0]
     middle = (ny - 1) / 2
     wavelength = Polynomial2D(
         2, c0_0=(start - 0.1 * dispersion * middle) * 1e-6, c1_0=dispersion * 1e-6,
@@ -120,9 +120,7 @@ def synthetic_template(
     )  # fmt: skip
     pixel = -0.1045 / Y_UNIT
     y_slit = Polynomial2D(2, c0_0=-pixel * middle, c0_1=pixel, c1_0=4e-4, c2_0=-3e-6)
-    to_slit = Mapping((0, 0, 1, 0, 1), n_inputs=2) | (
-        Const1D(0) & y_slit & wavelength
-    )
+    to_slit = Mapping((0, 0, 1, 0, 1), n_inputs=2) | (Const1D(0) & y_slit & wavelength)
     s, c = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
     matrix = np.array([[c * SLIT_WIDTH, s * Y_UNIT], [-s * SLIT_WIDTH, c * Y_UNIT]]) / 3600
     plane = AffineTransformation2D(matrix=matrix, translation=[1e-4, -2e-4])
@@ -140,7 +138,9 @@ def synthetic_template(
     ]
     wcs = gwcs.WCS(steps)
     ra, dec, _ = wcs.get_transform("slit_frame", "world")(0.02, 0.1, 1e-6)
-    return Template(wcs, shape, pointing, repoint, _meta(detector, *grating), (float(ra), float(dec)))
+    return Template(
+        wcs, shape, pointing, repoint, _meta(detector, *grating), (float(ra), float(dec))
+    )
 
 
 def _slit_frame():

@@ -15,7 +15,7 @@ from numpy.polynomial import chebyshev
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from msa3d_steps.cube.tangent import from_plane, to_plane
-from msa3d_steps.cube.transforms import evaluate, frame_names, transform_between
+from msa3d_steps.cube.transforms import frame_names, transform_between
 from msa3d_steps.errors import InputError
 
 __all__ = ["OPEN_WIDTH", "Footprint", "Surface", "footprint_from_wcs"]
@@ -219,7 +219,9 @@ def _surfaces_of_slit(wcs, shape):
         ends = wavelength(np.array([0.0, shape[1] - 1.0]), np.array([(shape[0] - 1) / 2]))[0]
         x_slit, y_slit, lam = (
             axis.ravel()
-            for axis in np.meshgrid([-0.5, 0.0, 0.5], [limits[0], 0.5 * sum(limits), limits[1]], ends)
+            for axis in np.meshgrid(
+                [-0.5, 0.0, 0.5], [limits[0], 0.5 * sum(limits), limits[1]], ends
+            )
         )
         ra, dec, _ = transform_between(wcs, "slit_frame")(x_slit, y_slit, lam / METRES_TO_MICRON)
         return np.stack([x_slit, y_slit, ra, dec])
@@ -240,13 +242,17 @@ def _surfaces_of_rectified(wcs, shape):
     places = np.stack(to_plane(ra, dec, ra0, dec0))
     slope = np.polyfit(rows, places.T, 1)[0]
     if not np.hypot(*slope) > 0:
-        raise InputError("the WCS does not tell where the slit lies on the sky; run assign_wcs again")
+        raise InputError(
+            "the WCS does not tell where the slit lies on the sky; run assign_wcs again"
+        )
     direction = slope / np.hypot(*slope)
     along = chebyshev.chebfit(_unit(rows, ny), direction @ places, min(2, ny - 1))
     _, _, lam = to_world(np.arange(float(nx)), np.full(nx, np.floor((ny - 1) / 2)))
 
-    def slit_to_sky(wavelength, limits):  # noqa: ARG001 - the slit does not know wavelength
-        x_slit, y_slit = (a.ravel() for a in np.meshgrid([-0.5, 0.0, 0.5], [limits[0], 0, limits[1]]))
+    def slit_to_sky(wavelength, limits):
+        x_slit, y_slit = (
+            a.ravel() for a in np.meshgrid([-0.5, 0.0, 0.5], [limits[0], 0, limits[1]])
+        )
         across = OPEN_WIDTH * np.array([direction[1], -direction[0]])
         plane = np.outer(across, x_slit) + np.outer(direction, y_slit)
         return np.stack([x_slit, y_slit, *from_plane(*plane, ra0, dec0)])
@@ -334,7 +340,7 @@ def _unit(pixels, size):
 
 def _lit_range(along, usable):
     """Least and largest ``y_slit`` of usable pixels, their columns, and the pixels in between."""
-    ny, nx = usable.shape
+    ny = usable.shape[0]
     columns = np.flatnonzero(usable.any(axis=0))
     if not columns.size:
         raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")

@@ -119,7 +119,7 @@ class CubeGrid:
 
 
 def axes_of(position_angle):
-    """Unit vectors in (xi, eta) of the axes of a cube, right-handed on the sky.
+    """Give the unit vectors in (xi, eta) of the axes of a cube, right-handed on the sky.
 
     Parameters
     ----------

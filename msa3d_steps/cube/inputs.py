@@ -176,7 +176,9 @@ def _read_association(path):
     except OSError as err:
         raise InputError(f"cannot be read ({err.strerror}); check the path", str(path)) from err
     except ValueError as err:
-        raise InputError(f"is no association ({err}); make it with asn_from_list", str(path)) from err
+        raise InputError(
+            f"is no association ({err}); make it with asn_from_list", str(path)
+        ) from err
 
 
 def _from_association(association, folder, name):
@@ -220,7 +222,7 @@ def _open_all(members, problems):
                 model = datamodels.open(item)
         except FileNotFoundError:
             problems.append(Problem("there is no such file; check the path", str(item)))
-        except Exception as err:  # noqa: BLE001 - whatever a broken file makes of its readers
+        except Exception as err:
             reason = str(err).splitlines()[0] if str(err) else type(err).__name__
             problems.append(
                 Problem(f"cannot be read ({reason}); download or make it again", str(item))

@@ -60,7 +60,7 @@ class _Header:
     meta: dict
     schema: dict
 
-    def to_flat_dict(self, include_arrays=False):  # noqa: ARG002 - the blender's signature
+    def to_flat_dict(self, include_arrays=False):
         """Flatten to dotted names."""
         return dict(_flatten(self.meta, "meta"))
 
@@ -134,9 +134,7 @@ def _set_wcs(model, grid):
     info.pc3_3 = 1
     info.specsys = "BARYCENT"
     waves = grid.centers.astype(np.float32)
-    model.wavetable = np.array(
-        [(waves[:, None],)], dtype=[("wavelength", "<f4", (grid.n_wave, 1))]
-    )
+    model.wavetable = np.array([(waves[:, None],)], dtype=[("wavelength", "<f4", (grid.n_wave, 1))])
     if grid.linear:
         info.ctype3 = "WAVE"
         info.crval3, info.crpix3 = grid.centers[0], 1.0
@@ -146,7 +144,9 @@ def _set_wcs(model, grid):
         info.crval3, info.crpix3, info.cdelt3 = 1.0, 1.0, 1.0
         model.wavedim = f"(1,{grid.n_wave:d})"
     corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * [grid.nx, grid.ny]
-    ra, dec = from_plane(*(grid.axes @ (0.5 * grid.scale * corners).T), grid.ra_center, grid.dec_center)
+    ra, dec = from_plane(
+        *(grid.axes @ (0.5 * grid.scale * corners).T), grid.ra_center, grid.dec_center
+    )
     polygon = " ".join(f"{r:.9f} {d:.9f}" for r, d in zip(ra, dec, strict=True))
     info.s_region = f"POLYGON ICRS  {polygon}"
     model.meta.coordinates.reference_frame = "ICRS"

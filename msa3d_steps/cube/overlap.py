@@ -22,6 +22,9 @@ __all__ = ["MAX_SIDES", "add_density", "clip_spaxels", "drop_rows", "level_rows"
 MAX_SIDES = 8
 """Room for the sides of a square cut by the two long sides of a slit: six at most."""
 
+COMPILED = {"cache": True, "nogil": True}
+"""Compiled once for a machine, and able to run in several threads."""
+
 FAST = {"contract", "nsz", "nnan"}
 """Liberties that the compiler may take; no NaN reaches these loops."""
 
@@ -29,7 +32,7 @@ BLOCK = 64
 """Channels that are worked on together; blocks whose row does not reach a spaxel are skipped."""
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def rebin_rows(lam, y_low, y_high, values, variances, weights, edges, rows_out, bounds_out):
     """Share out the pixels of each row among the channels.
 
@@ -44,11 +47,11 @@ def rebin_rows(lam, y_low, y_high, values, variances, weights, edges, rows_out, 
     edges : numpy.ndarray
         Shape ``(n_wave + 1,)``: limits of the channels, um.
     rows_out : numpy.ndarray
-        Shape ``(5, ny, n_wave)``, float32, zero: sums of value x weight, weight, variance x weight^2 (with
-        the squares of the overlaps), weight again, and coverage. Changed in place.
+        Shape ``(5, ny, n_wave)``, float32, zero: sums of value x weight, weight, variance x
+        weight^2 (with the squares of the overlaps), weight again, and coverage. Changed in place.
     bounds_out : numpy.ndarray
-        Shape ``(2, ny, n_wave)``, float32: ``y_slit`` of both ends of the row at the channel. Changed in
-        place.
+        Shape ``(2, ny, n_wave)``, float32: ``y_slit`` of both ends of the row at the channel.
+        Changed in place.
 
     Returns
     -------
@@ -99,7 +102,7 @@ def rebin_rows(lam, y_low, y_high, values, variances, weights, edges, rows_out, 
     return touched
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**COMPILED, fastmath=FAST)
 def add_density(rows, bounds, touched, origin, scale, first_cell, parts, density):
     """Add the weights of a cutout to the density of weight on cells that follow the slit.
 
@@ -136,7 +139,7 @@ def add_density(rows, bounds, touched, origin, scale, first_cell, parts, density
                 density[first_cell + i, cell, k] += parts[i] * profile[cell, k]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**COMPILED, fastmath=FAST)
 def level_rows(rows, bounds, touched, origin, scale, first_cell, parts, inverse):
     """Multiply the weights of rows by the mean of a map over their footprints.
 
@@ -178,7 +181,7 @@ def level_rows(rows, bounds, touched, origin, scale, first_cell, parts, inverse)
             rows[2, row, k] *= mean * mean
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _cells(bounds, row, first, last, origin, scale, n_along):
     """First and last + 1 cell that a row reaches at any channel."""
     low, high = np.inf, -np.inf
@@ -190,7 +193,7 @@ def _cells(bounds, row, first, last, origin, scale, n_along):
     return max(int(low), 0), min(int(high), n_along)
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def clip_spaxels(x, y, offset, matrix, half_width, sides, n_sides):
     """Cut spaxels by a slit.
 
@@ -204,9 +207,9 @@ def clip_spaxels(x, y, offset, matrix, half_width, sides, n_sides):
     half_width : float
         The slit reaches from ``-half_width`` to ``half_width`` in ``x_slit``.
     sides : numpy.ndarray
-        Shape ``(n, MAX_SIDES, 4)``, float32: for each side of the polygon its lower end ``y``, its upper
-        end ``y``, ``x`` at the lower end times the side's sense (+1 to the right of the polygon,
-        -1 to its left) and half its slope times the sense. Changed in place.
+        Shape ``(n, MAX_SIDES, 4)``, float32: for each side of the polygon its lower end ``y``, its
+        upper end ``y``, ``x`` at the lower end times the side's sense (+1 to the right of the
+        polygon, -1 to its left) and half its slope times the sense. Changed in place.
     n_sides : numpy.ndarray
         Shape ``(n,)``: number of sides, 0 for a spaxel off the slit. Changed in place.
     """
@@ -242,7 +245,7 @@ def clip_spaxels(x, y, offset, matrix, half_width, sides, n_sides):
         n_sides[i] = m
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _cut(px, py, n, sign, limit, qx, qy):
     """Keep the part of a polygon with ``sign * x <= limit`` (Sutherland & Hodgman 1974)."""
     m = 0
@@ -259,7 +262,7 @@ def _cut(px, py, n, sign, limit, qx, qy):
     return m
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**COMPILED, fastmath=FAST)
 def drop_rows(rows, bounds, touched, sides, n_sides, slots, time, sums):
     """Share out rebinned rows among spaxels.
 
@@ -274,9 +277,9 @@ def drop_rows(rows, bounds, touched, sides, n_sides, slots, time, sums):
     time : float
         Exposure time, s.
     sums : numpy.ndarray
-        Shape ``(6, n_spaxels, n_wave)``, float32: sums of value x weight, weight, variance x weight^2, weight
-        before `level_rows`, exposure time x coverage, and the number of cutouts. Changed in
-        place.
+        Shape ``(6, n_spaxels, n_wave)``, float32: sums of value x weight, weight, variance x
+        weight^2, weight before `level_rows`, exposure time x coverage, and the number of cutouts.
+        Changed in place.
     """
     _, ny, n_wave = rows.shape
     zero, one = np.float32(0), np.float32(1)
@@ -316,7 +319,7 @@ def drop_rows(rows, bounds, touched, sides, n_sides, slots, time, sums):
             sums[5, slot, k] += one if seen[k] > zero else zero
 
 
-@njit(cache=True, nogil=True)
+@njit(**COMPILED)
 def _reach(bounds, touched):
     """Least and largest ``y_slit`` of each row in each block of channels."""
     _, ny, n_wave = bounds.shape

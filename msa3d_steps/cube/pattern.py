@@ -5,6 +5,7 @@ whose slits lie on the same line of the sky up to pointing jitter; a *dither* is
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -104,7 +105,9 @@ def find_pattern(cutouts):
         unique, index = np.unique(exposure[members], return_inverse=True)
         x_exposure = np.array([x[index == i].mean() for i in range(len(unique))])
         y_exposure = np.array([y[index == i].mean() for i in range(len(unique))])
-        visit = np.array([cutouts[members[np.argmax(index == i)]].visit for i in range(len(unique))])
+        visit = np.array(
+            [cutouts[members[np.argmax(index == i)]].visit for i in range(len(unique))]
+        )
         steps = cluster_steps(x_exposure, width)
         dithers = cluster_dithers(y_exposure, steps, visit, DITHER_SPREAD * height)
         across[members], along[members] = x, y
@@ -142,7 +145,7 @@ def cluster_steps(across, width):
 
 
 def _lattice(values, least):
-    """Number the places of a lattice that values scatter about; None where they do not.
+    """Label values by the place of the lattice that they scatter about; None without one.
 
     The lattice constant is where the values' Fourier transform is largest; where it is so at
     several (without jitter it is 1 at every fraction of the constant too), it is the largest.
@@ -204,7 +207,10 @@ def cluster_dithers(along, steps, visits, tolerance):
     ordered = np.sort(along)
     for n in range(number, along.size + 1):  # more, where every step lacks a dither
         places, scatter = _partition(ordered, n)
-        if scatter < DITHER_SCATTER * np.min(np.diff(places), initial=np.inf) or scatter < tolerance:
+        if (
+            scatter < DITHER_SCATTER * np.min(np.diff(places), initial=np.inf)
+            or scatter < tolerance
+        ):
             break
     places = _merge_close(places, tolerance)
     dithers = np.argmin(np.abs(along[:, None] - places), axis=1)
@@ -239,7 +245,7 @@ def _partition(values, number):
     for cut in reversed(cuts):
         edges.append(int(cut[edges[-1] - 1]))
     edges = [*edges, 0][::-1]
-    parts = [values[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [values[a:b] for a, b in pairwise(edges)]
     return np.array([p.mean() for p in parts]), max(p.std() for p in parts)
 
 

@@ -41,7 +41,7 @@ class MSA3DCubeStep(MSA3DStep):
     dec_center = float(default=None) # Declination of the middle of the cube, degrees
     nspax_x = integer(min=1, default=None) # Number of spaxels in x; odd
     nspax_y = integer(min=1, default=None) # Number of spaxels in y; odd
-    weighting = option('drizzle', 'exptime', 'ivm', default='drizzle') # Weight of a pixel within its step: equal, exposure time, or inverse read-noise variance
+    weighting = option('drizzle', 'exptime', 'ivm', default='drizzle') # Weight of a pixel: equal, exposure time, or inverse read-noise variance
     slit_frac = float(default=1.0) # Part of the slit width that a pixel's light is dropped into, above 0, at most 1
     pixfrac = float(default=1.0) # The same for the height of the pixel along the slit
     maximum_cores = string(default='half') # Cores for threads. Can be an integer, 'none', 'quarter', 'half', or 'all'
@@ -69,9 +69,7 @@ class MSA3DCubeStep(MSA3DStep):
         """
         grid_options, combine_options = self._options()
         members = find_members(inputs)
-        selection = Selection(
-            tuple(self.sources or ()), self.background_slits, self.virtual_slits
-        )
+        selection = Selection(tuple(self.sources or ()), self.background_slits, self.virtual_slits)
         collection = collect_sources(members, selection)
         self.problems.extend(collection.problems)
         cubes = ModelContainer()

@@ -76,7 +76,7 @@ def test_pattern_of_cutouts(synthetic):
     places = [pattern(3, 2)[i] for i in (4, 0, 5, 2, 1, 3)]
     cutouts = cutouts_of(template, places, sampling=sampling)
     other = synthetic_template("NRS2", start=1.3)
-    cutouts += [c for c in cutouts_of(other, places)]
+    cutouts += cutouts_of(other, places)
     found = find_pattern(cutouts)
     assert (found.n_steps, found.n_dithers) == (3, 2)
     np.testing.assert_array_equal(found.step[:6], found.step[6:])

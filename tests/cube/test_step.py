@@ -446,7 +446,7 @@ def test_images_are_refused(tmp_path):
 
 def test_unwritable_output(models, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="the output folder .* cannot be made"):
+    with pytest.raises(InputError, match=r"the output folder .* cannot be made"):
         MSA3DCubeStep.call(models, save_results=True, output_dir=str(tmp_path / "file" / "x"))
 
 

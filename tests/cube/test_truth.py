@@ -275,9 +275,7 @@ def test_both_detectors_meet(synthetic):
     second = synthetic_template("NRS2", start=1.23)
     offsets = pattern(9, 3)
     slits = survey(template, offsets, [blob], sampling=sampling)
-    slits += survey(
-        second, offsets, [blob], sampling=sample(second.wcs, second.shape, (-2.4, 2.4))
-    )
+    slits += survey(second, offsets, [blob], sampling=sample(second.wcs, second.shape, (-2.4, 2.4)))
     cutouts = [cutout_from_slit(s, s.meta, s.meta.filename) for s in slits]
     grid = make_grid([c.footprint for c in cutouts], GridOptions(), False)
     voxels = combine(cutouts, find_pattern(cutouts).turned, grid, CombineOptions())
@@ -302,8 +300,6 @@ def test_exposure_time(made):
 def test_threads_change_nothing(made):
     grid = make_grid([c.footprint for c in made.continuum], GridOptions(scalexy=0.05), False)
     turned = find_pattern(made.continuum).turned
-    one, four = (
-        combine(made.continuum, turned, grid, CombineOptions(threads=n)) for n in (1, 4)
-    )
+    one, four = (combine(made.continuum, turned, grid, CombineOptions(threads=n)) for n in (1, 4))
     for name in ("data", "err", "weight", "time", "exposures"):
         np.testing.assert_array_equal(getattr(one, name), getattr(four, name))

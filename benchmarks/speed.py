@@ -79,15 +79,27 @@ class Timing:
     wall : float
         By the clock.
     cpu : float
-        Of all threads of this process; far from ``wall`` x threads, others were at work too.
+        Of the cores, for all threads of this process.
+    others : float
+        Of the cores, for other processes (and machines, on a virtual one).
     """
 
     wall: float
     cpu: float
+    others: float
+
+    def __add__(self, other):
+        """Add two times up."""
+        return Timing(self.wall + other.wall, self.cpu + other.cpu, self.others + other.others)
 
     def per_pixel(self, pixels):
         """Give the time for each of some pixels, us."""
-        return Timing(self.wall / pixels * 1e6, self.cpu / pixels * 1e6)
+        return Timing(*(1e6 * t / pixels for t in (self.wall, self.cpu, self.others)))
+
+    @property
+    def crowd(self):
+        """Number of cores that others kept busy meanwhile."""
+        return max(self.others / self.wall, 0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Run:
     @property
     def total(self):
         """Time of everything, as a `Timing`."""
-        return Timing(self.cutouts.wall + self.build.wall, self.cutouts.cpu + self.build.cpu)
+        return self.cutouts + self.build
 
 
 @dataclass
@@ -182,9 +194,16 @@ def watched(phases):
 def clock():
     """Time a block; gives a list that holds its `Timing` at the end."""
     result = []
-    wall, cpu = perf_counter(), process_time()
+    start = np.array([perf_counter(), process_time(), busy_time()])
     yield result
-    result.append(Timing(perf_counter() - wall, process_time() - cpu))
+    wall, cpu, busy = np.array([perf_counter(), process_time(), busy_time()]) - start
+    result.append(Timing(wall, cpu, busy - cpu))
+
+
+def busy_time():
+    """Time that all cores together were not idle, s, in steps of 10 ms."""
+    spent = np.array(Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9], float)
+    return (spent.sum() - spent[3] - spent[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def make_source(models):
@@ -256,15 +275,19 @@ def measure_baseline(models, some):
 
     Returns
     -------
-    dict
+    parts : dict
         Time of each part, us for each pixel of the cutouts that are drizzled.
+    crowd : float
+        Number of cores that others kept busy meanwhile.
     """
     cube = make_cube(make_source(models), 1)
     (n_wave, ny, nx), info = cube.shape, cube.meta.wcsinfo
     waves = np.asarray(cube.wavetable["wavelength"], dtype=float).ravel()
-    result = drizzle_slit_by_slit(some, (info.crval1, info.crval2), (nx, ny), SCALE, waves)
+    with clock() as timing:
+        result = drizzle_slit_by_slit(some, (info.crval1, info.crval2), (nx, ny), SCALE, waves)
     assert result["flux"].shape == (n_wave, ny, nx)
-    return {name: s / result["pixels_total"] * 1e6 for name, s in result["seconds"].items()}
+    parts = {name: s / result["pixels_total"] * 1e6 for name, s in result["seconds"].items()}
+    return parts, timing[0].crowd
 
 
 def small_case(args):
@@ -272,7 +295,7 @@ def small_case(args):
     models = prism_survey(args.cutout)
     run = median_run(models, args.threads, args.runs)
     baseline = measure_baseline(models, models)
-    compare("small", models, run, baseline, baseline, args.threads)
+    compare("small", models, run, baseline, tuple(baseline[0]), args.threads)
     show_phases("small", models)
 
 
@@ -284,8 +307,7 @@ def large_case(args):
     first = np.linspace(0, len(models) // 2 - 1, pairs).astype(int) * 2
     some = [models[i + detector] for i in first for detector in (0, 1)]
     baseline = measure_baseline(models, some)
-    counted = {name: baseline[name] for name in PER_CUTOUT}
-    compare("large", models, run, baseline, counted, args.threads)
+    compare("large", models, run, baseline, PER_CUTOUT, args.threads)
     print(f"The baseline ran on {len(some)} of the cutouts; accumulate and normalise, which cost")
     print("each voxel once for each cutout and once for the cube, are not in its total.\n")
     show_phases("large", models)
@@ -303,33 +325,32 @@ def compare(name, models, run, baseline, counted, threads):
         The cutouts.
     run : Run
         Ours.
-    baseline, counted : dict
-        Parts of the baseline, us per pixel: all that are shown, and those in its total.
+    baseline : tuple
+        What `measure_baseline` gave.
+    counted : tuple of str
+        Parts of the baseline that are in its total.
     threads : int
         Threads of ours.
     """
     pixels = sum(model.data.size for model in models)
-    ours, total = run.total.per_pixel(pixels), sum(counted.values())
-    bare = ours.wall - run.model / pixels * 1e6
-    target = SMALL_RATIO if name == "small" else LARGE_RATIO
+    parts, crowd = baseline
+    ours, cutouts = (t.per_pixel(pixels).wall for t in (run.total, run.cutouts))
+    model, theirs = run.model / pixels * 1e6, sum(parts[name] for name in counted)
+    ratio, most = (SMALL_RATIO, None) if name == "small" else (LARGE_RATIO, LARGE_MICROSECONDS)
     rows = [
-        ("baseline / ours", f"{total / ours.wall:.1f}", *verdict(total / ours.wall, target, 1)),
-        ("the same without output model", f"{total / bare:.1f}", "", ""),
+        ("baseline / ours", f"{theirs / ours:.1f}", *verdict(theirs / ours, ratio, 1)),
+        ("  without the output model", f"{theirs / (ours - model):.1f}"),
+        ("ours, us per pixel", f"{ours:.3f}", *(verdict(ours, most, -1) if most else ())),
+        ("  WCS and footprints", f"{cutouts:.3f}"),
+        ("  pattern, grid, combine", f"{ours - cutouts - model:.3f}"),
+        ("  output model", f"{model:.3f}"),
+        ("  CPU time", f"{run.total.per_pixel(pixels).cpu:.3f}"),
+        ("baseline, us per pixel", f"{theirs:.2f}"),
+        *((f"  {part}", f"{value:.2f}") for part, value in parts.items()),
+        ("ours, s for the cube", f"{run.total.wall:.2f}"),
+        ("cores busy with others", f"{run.total.crowd:.1f}, {crowd:.1f}", "ours, baseline"),
     ]
-    if name == "large":
-        result = verdict(ours.wall, LARGE_MICROSECONDS, -1)
-        rows.append(("us per pixel, ours", f"{ours.wall:.3f}", *result))
-    else:
-        rows.append(("us per pixel, ours", f"{ours.wall:.3f}", "", ""))
-    rows += [
-        ("  WCS and footprints", f"{run.cutouts.per_pixel(pixels).wall:.3f}", "", ""),
-        ("  pattern, grid, combine", f"{bare - run.cutouts.per_pixel(pixels).wall:.3f}", "", ""),
-        ("  output model", f"{run.model / pixels * 1e6:.3f}", "", ""),
-        ("CPU us per pixel, ours", f"{ours.cpu:.3f}", "", ""),
-        ("us per pixel, baseline", f"{total:.2f}", "", ""),
-        *((f"  {part}", f"{value:.2f}", "", "") for part, value in baseline.items()),
-        ("seconds for the cube, ours", f"{run.total.wall:.2f}", "", ""),
-    ]
+    rows = [(*row, "", "")[:4] for row in rows]
     print_table(f"{name}: {describe(models, run.shape)}, threads {threads}", HEADER, rows)
 
 
@@ -339,6 +360,7 @@ def show_phases(name, models):
     with watched(PHASES) as stopwatch:
         run = measure(models, 1)
     pixels, total = sum(model.data.size for model in models), run.total.wall
+    crowd = f"{run.total.crowd:.1f} cores busy with others"
     seconds = {"cutout: arrays": run.cutouts.wall - stopwatch.seconds[PHASES[0][0]]}
     seconds |= {label: stopwatch.seconds[label] for label, *_ in PHASES if stopwatch.calls[label]}
     seconds["rest"] = total - sum(seconds.values())
@@ -348,7 +370,7 @@ def show_phases(name, models):
     ]
     rows.append(("all", "100.0", f"{total / pixels * 1e6:.4f}", ""))
     header = ("phase", "%", "us per pixel", "calls")
-    print_table(f"where the time goes: {name}, threads 1", header, rows)
+    print_table(f"where the time goes: {name}, threads 1, {crowd}", header, rows)
 
 
 def show_linearity(models, args):
@@ -358,11 +380,14 @@ def show_linearity(models, args):
         part = models[:number]
         run = median_run(part, args.threads, args.runs)
         costs[number] = run.total.per_pixel(sum(m.data.size for m in part)).wall
-        rows.append((str(number), f"{costs[number]:.3f}", f"{run.total.wall:.2f}", f"{run.shape}"))
+        rows.append(
+            (str(number), f"{costs[number]:.3f}", f"{run.total.wall:.2f}",
+             " x ".join(map(str, run.shape)), f"{run.total.crowd:.1f}")
+        )  # fmt: skip
     low, high = min(costs.values()), max(costs.values())
     print_table(
         f"linearity: large, threads {args.threads}; most / least {high / low:.2f}",
-        ("cutouts", "us per pixel", "seconds", "voxels"), rows,
+        ("cutouts", "us per pixel", "s", "voxels", "others"), rows,
     )  # fmt: skip
 
 

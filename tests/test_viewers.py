@@ -39,7 +39,7 @@ def test_spectral_cube(cubes):
     where, value, ra, dec, lam = voxel(cube)
     found = module.SpectralCube.read(path, hdu=1)
     assert found.unit == u.MJy / u.sr
-    assert found[where].value == pytest.approx(value)
+    assert found.filled_data[where].value == pytest.approx(value)
     wave, lat, lon = (np.ravel(c)[0] for c in found.world[where[0], where[1], where[2]])
     assert wave.to_value(u.um) == pytest.approx(lam, rel=1e-9)
     assert (lon.value, lat.value) == pytest.approx((ra, dec), abs=1e-9)
@@ -54,7 +54,7 @@ def test_spectral_cube_with_a_wavelength_table(cubes):
         warnings.simplefilter("ignore", AstropyWarning)
         wcs = WCS(file["SCI"].header, file)
         found = module.SpectralCube(np.array(file["SCI"].data) * u.MJy / u.sr, wcs=wcs)
-    assert found[where].value == pytest.approx(value)
+    assert found.filled_data[where].value == pytest.approx(value)
     assert found.spectral_axis[where[0]].to_value(u.um) == pytest.approx(lam, rel=1e-7)
 
 

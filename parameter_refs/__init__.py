@@ -1,0 +1,1 @@
+"""Parameter references: stpipe parameter files, one for each step and pipeline."""

@@ -54,11 +54,13 @@ class MSA3DStep(JwstStep):
         name = config.pop("class")
         config.pop("name", None)
         if utilities.import_class(utilities.resolve_step_class_alias(name), StpipeStep) is not cls:
-            raise InputError(
+            error = InputError(
                 f"is a run file for {name}, not for {cls.class_alias}; run it with "
                 f"'strun {Path(dataset).name}'",
                 str(dataset),
             )
+            log.error("%s", error)  # strun shows no error of this stage
+            raise error
         return config
 
     @classmethod

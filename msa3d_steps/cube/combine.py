@@ -41,8 +41,8 @@ CELLS_ALONG = 4
 ITERATIONS = 2
 """Times that the density is levelled."""
 
-BLOCK_BYTES = 24e6
-"""Memory for the sums of one block of channels."""
+BLOCK_BYTES = 32e6
+"""Memory for one block of channels."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def combine(cutouts, turned, grid, options):
     voxels = Voxels.empty(grid.shape)
     if not spaxels.size:
         return voxels
-    size = int(np.clip(BLOCK_BYTES / (6 * 4 * spaxels.size), 32, 512))
+    bytes_per_channel = 4 * (6 * spaxels.size + sum(g.floats_per_channel for g in groups))
+    size = int(np.clip(BLOCK_BYTES / bytes_per_channel, 32, 512))
     blocks = [slice(k, min(k + size, grid.n_wave)) for k in range(0, grid.n_wave, size)]
 
     def work(block):
@@ -166,20 +167,22 @@ class _Group:
         first = self.strips[0]
         to_slit = np.linalg.inv(first.matrix)
         across, along = np.array([to_slit @ (s.offset - first.offset) for s in self.strips]).T
-        height = np.median([s.row_height for s in self.strips])
-        self.scale = np.float32(CELLS_ALONG / height)
-        low = min(y + s.reach[0] for y, s in zip(along, self.strips, strict=True))
-        high = max(y + s.reach[1] for y, s in zip(along, self.strips, strict=True))
-        origins = (along - low) * self.scale + 1
-        self.n_along = int((high - low) * self.scale) + 3
+        # y_slit of all strips in that of the first, then in cells
+        units = np.array([(to_slit @ s.matrix)[1, 1] for s in self.strips])
+        reach = along[:, None] + units[:, None] * [s.footprint.limits for s in self.strips]
+        cells = CELLS_ALONG / first.row_height
+        origins = (along - reach.min()) * cells + 1
+        self.n_along = int(np.ptp(reach) * cells) + 3
         left = (across - across.min()) * CELLS_ACROSS
         width = options.slit_frac * CELLS_ACROSS
         self.n_across = int(left.max() + width) + 2
         boxes = [_box(start, start + width) for start in left]
         self.places = [
-            (np.float32(origin), self.scale, *box)
-            for origin, box in zip(origins, boxes, strict=True)
+            (np.float32(origin), np.float32(unit * cells), *box)
+            for origin, unit, box in zip(origins, units, boxes, strict=True)
         ]
+        rows = sum(s.footprint.shape[0] for s in self.strips)
+        self.floats_per_channel = self.n_across * self.n_along + 7 * rows
 
     def drop(self, edges, spaxels, sums):
         """Add the pixels of all cutouts to the sums of a block of channels."""
@@ -223,14 +226,13 @@ class _Strip:
     """One cutout on the grid: the spaxels of its slit and the pixels that go into them."""
 
     def __init__(self, cutout, grid, options):
-        footprint = cutout.footprint
+        footprint = self.footprint = cutout.footprint
         self.cutout, self.options, self.time = cutout, options, cutout.exposure_time
         self.offset, self.matrix = grid.from_slit(footprint)
         ny, nx = footprint.shape
         rows = np.arange(ny + 1) - 0.5
         along = footprint.along(np.array([nx / 2]), rows)
         self.row_height = float(np.median(np.abs(np.diff(along[:, 0]))))
-        self.reach = footprint.limits
         lam = footprint.wavelength.at_edges(rows[[0, ny // 2, -1]])
         self.backwards = lam[0, 0] > lam[0, -1]
         self.bluest, self.reddest = lam.min(axis=0), lam.max(axis=0)
@@ -261,7 +263,7 @@ class _Strip:
 
     def rebin(self, edges):
         """Share out the pixels among channels, row by row; None if none falls on them."""
-        first, last = self.cutout.footprint.columns
+        first, last = self.footprint.columns
         inside = (np.maximum(self.reddest[:-1], self.reddest[1:]) > edges[0]) & (
             np.minimum(self.bluest[:-1], self.bluest[1:]) < edges[-1]
         )
@@ -269,7 +271,7 @@ class _Strip:
         if not columns.size:
             return None
         part = slice(columns[0], columns[-1] + 1)
-        footprint = self.cutout.footprint
+        footprint = self.footprint
         ny, half = footprint.shape[0], 0.5 * self.options.pixfrac
         y = np.arange(float(ny))
         arrays = [

@@ -9,8 +9,8 @@ from msa3d_steps.errors import InputError
 
 __all__ = ["CubeGrid", "GridOptions", "make_grid"]
 
-MAX_VOXELS = 2**31
-"""A cube larger than this (8 GiB for each plane) is taken for a mistake."""
+MAX_VOXELS = 2**29
+"""A cube larger than this (2 GiB for each plane) is taken for a mistake."""
 
 
 @dataclass(frozen=True)

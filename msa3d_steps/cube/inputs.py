@@ -145,7 +145,7 @@ def collect_sources(members, selection):
     found, left_out, problems = {}, {}, []
     for name, model in _open_all(members, problems):
         usable = 0
-        for slit, meta in _slits(model, name, problems):
+        for slit, meta, header in _slits(model, name, problems):
             usable += 1
             source = _source_of(slit)
             if not selection.wants(source):
@@ -158,7 +158,7 @@ def collect_sources(members, selection):
                 problems.append(err.problem)
                 log.error("%s", err.problem)  # noqa: TRY400 - the message says it all
                 continue
-            source.headers.append(meta.instance)
+            source.headers.append(header)
         log.debug("%s: %d slits", name, usable)
     known = [*found.values(), *left_out.values()]
     for wanted in selection.names:
@@ -235,15 +235,16 @@ def _open_all(members, problems):
 
 
 def _slits(model, name, problems):
-    """Yield each slit of a model with the metadata of its exposure."""
+    """Yield each slit of a model with the metadata of its exposure, as a node and flat."""
     if isinstance(model, MultiSlitModel):
+        meta, header = model.meta, _flat(model.meta)
         for slit in model.slits:
-            yield slit, model.meta
+            yield slit, meta, header
     elif isinstance(model, MultiExposureModel):
         for slit in model.exposures:
-            yield slit, slit.meta
+            yield slit, slit.meta, _flat(slit.meta)
     elif type(model).__name__ in SLIT_MODELS:
-        yield model, model.meta
+        yield model, model.meta, _flat(model.meta)
     else:
         problem = Problem(
             f"is a {type(model).__name__}, which has no slits; give cal or s2d files of MSA "
@@ -252,6 +253,20 @@ def _slits(model, name, problems):
         )
         problems.append(problem)
         log.error("%s", problem)
+
+
+def _flat(meta):
+    """Scalars of a tree of metadata by their dotted names."""
+
+    def walk(tree, prefix):
+        for key, value in tree.items():
+            path = f"{prefix}.{key}"
+            if isinstance(value, dict):
+                yield from walk(value, path)
+            elif isinstance(value, (str, int, float, bool)):
+                yield path, value
+
+    return dict(walk(meta.instance, "meta"))
 
 
 def _source_of(slit):

@@ -57,21 +57,12 @@ def make_model(source, grid, voxels, pattern, grid_options, combine_options):
 class _Header:
     """The metadata of one exposure as the blender wants to see a model."""
 
-    meta: dict
+    flat: dict
     schema: dict
 
     def to_flat_dict(self, include_arrays=False):
-        """Flatten to dotted names."""
-        return dict(_flatten(self.meta, "meta"))
-
-
-def _flatten(tree, prefix):
-    for key, value in tree.items():
-        path = f"{prefix}.{key}"
-        if isinstance(value, dict):
-            yield from _flatten(value, path)
-        elif isinstance(value, (str, int, float, bool)):
-            yield path, value
+        """Give the metadata by dotted names."""
+        return self.flat
 
 
 def _blend_headers(model, source):

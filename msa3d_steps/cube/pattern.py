@@ -273,14 +273,14 @@ def _offsets(cutouts, affine):
 
 
 def _position_angle(matrix):
-    """Position angle of the slit, degrees east of north, in [0, 180)."""
-    return np.rad2deg(np.arctan2(matrix[0, 1], matrix[1, 1])) % 180
+    """Position angle of increasing ``y_slit``, degrees east of north."""
+    return np.rad2deg(np.arctan2(matrix[0, 1], matrix[1, 1]))
 
 
 def _groups_of_angle(angle, exposure):
     """Group cutouts whose slits have the same direction; an exposure stays together."""
     angle = np.array([angle[np.argmax(exposure == i)] for i in range(exposure.max() + 1)])
-    turn = (angle - angle[0] + 90) % 180
+    turn = (angle - angle[0] + 180) % 360
     order = np.argsort(turn)
     labels = np.empty(turn.size, int)
     labels[order] = np.concatenate([[0], np.cumsum(np.diff(turn[order]) > ROTATION_TOLERANCE)])

@@ -80,8 +80,8 @@ class Source:
         Its catalogue position, degrees.
     cutouts : list of Cutout
         Its cutouts.
-    headers : list
-        Metadata of the exposures, one for each cutout.
+    headers : list of dict
+        Metadata of the exposures by dotted names, one for each cutout.
     """
 
     label: str

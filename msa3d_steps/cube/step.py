@@ -156,14 +156,17 @@ class MSA3DCubeStep(MSA3DStep):
 
 def _default_product(source):
     """Name a product as jwst does where no association gives a name."""
-    meta = source.headers[0]
-    observation, instrument = meta.get("observation", {}), meta.get("instrument", {})
-    parts = [
-        f"jw{observation.get('program_number', '00000')}",
-        f"o{observation.get('observation_number', '000')}",
-    ]
-    optics = f"{instrument.get('filter', 'filter')}-{instrument.get('grating', 'grating')}"
-    return f"{'-'.join(parts)}_{source.label}_nirspec_{optics.lower()}"
+    header = source.headers[0]
+
+    def get(name, default):
+        return header.get(f"meta.{name}", default)
+
+    program, observation = (
+        get("observation.program_number", "00000"),
+        get("observation.observation_number", "000"),
+    )
+    optics = f"{get('instrument.filter', 'filter')}-{get('instrument.grating', 'grating')}"
+    return f"jw{program}-o{observation}_{source.label}_nirspec_{optics.lower()}"
 
 
 def _count(number, noun):

@@ -31,6 +31,7 @@ from material import grating_survey, prism_survey
 from msa3d_steps.cube.build import build_cube
 from msa3d_steps.cube.combine import CombineOptions
 from msa3d_steps.cube.grid import GridOptions
+from msa3d_steps.cube.inputs import flat_metadata
 from msa3d_steps.cube.sources import Source, cutout_from_slit
 
 SCALE = 0.1
@@ -223,7 +224,7 @@ def make_source(models):
     source = Source("s000000001", 1, first.source_name, first.source_ra, first.source_dec)
     for model in models:
         source.cutouts.append(cutout_from_slit(model, model.meta, model.meta.filename))
-        source.headers.append(model.meta.instance)
+        source.headers.append(flat_metadata(model.meta))
     return source
 
 

@@ -17,7 +17,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, MultiExposureModel, Mult
 from msa3d_steps.cube.sources import Source, cutout_from_slit, source_label
 from msa3d_steps.errors import InputError, Problem
 
-__all__ = ["Collection", "Members", "Selection", "collect_sources", "find_members"]
+__all__ = ["Collection", "Members", "Selection", "collect_sources", "find_members", "flat_metadata"]
 
 log = logging.getLogger(__name__)
 
@@ -237,14 +237,14 @@ def _open_all(members, problems):
 def _slits(model, name, problems):
     """Yield each slit of a model with the metadata of its exposure, as a node and flat."""
     if isinstance(model, MultiSlitModel):
-        meta, header = model.meta, _flat(model.meta)
+        meta, header = model.meta, flat_metadata(model.meta)
         for slit in model.slits:
             yield slit, meta, header
     elif isinstance(model, MultiExposureModel):
         for slit in model.exposures:
-            yield slit, slit.meta, _flat(slit.meta)
+            yield slit, slit.meta, flat_metadata(slit.meta)
     elif type(model).__name__ in SLIT_MODELS:
-        yield model, model.meta, _flat(model.meta)
+        yield model, model.meta, flat_metadata(model.meta)
     else:
         problem = Problem(
             f"is a {type(model).__name__}, which has no slits; give cal or s2d files of MSA "
@@ -255,8 +255,19 @@ def _slits(model, name, problems):
         log.error("%s", problem)
 
 
-def _flat(meta):
-    """Scalars of a tree of metadata by their dotted names."""
+def flat_metadata(meta):
+    """Flatten the metadata of an exposure.
+
+    Parameters
+    ----------
+    meta : node
+        Metadata of a model.
+
+    Returns
+    -------
+    dict
+        Its scalars by their dotted names, ``meta.instrument.name`` and so on.
+    """
 
     def walk(tree, prefix):
         for key, value in tree.items():

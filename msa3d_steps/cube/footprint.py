@@ -269,15 +269,17 @@ def _edges_between(middles):
 
 
 def _fit_surfaces(sample, shape):
-    """Lay surfaces through wavelength and ``y_slit``, with more nodes where few do not suffice."""
-    for degree, n_columns in ((12, 28), (24, 64), (48, 160)):
-        columns, rows = _nodes(shape[1], n_columns), _nodes(shape[0], 9)
-        grid = np.meshgrid(columns, rows)
-        wavelength, along = (
-            values.reshape(len(rows), len(columns))
-            for values in sample(*(axis.ravel() for axis in grid))
-        )
-        finite = np.isfinite(wavelength) & np.isfinite(along)
+    """Lay surfaces through wavelength and ``y_slit``, of a higher degree where need be."""
+    columns = rows = np.empty(0)
+    for degree, n_columns in ((12, 56), (24, 56), (48, 160)):
+        if columns.size < n_columns:
+            columns, rows = _nodes(shape[1], n_columns), _nodes(shape[0], 8)
+            grid = np.meshgrid(columns, rows)
+            wavelength, along = (
+                values.reshape(len(rows), len(columns))
+                for values in sample(*(axis.ravel() for axis in grid))
+            )
+            finite = np.isfinite(wavelength) & np.isfinite(along)
         if finite.sum() < 3 * (degree + 1):
             raise InputError(
                 "the WCS gives no wavelength for this slit (it lies off the detector or off the "

@@ -43,6 +43,7 @@ def make_model(source, grid, voxels, pattern, grid_options, combine_options):
         err=voxels.err,
         dq=np.where(np.isfinite(voxels.data), 0, NO_COVERAGE).astype(np.uint32),
         weightmap=voxels.weight,
+        validate_on_assignment=False,  # hundreds of keywords; all are validated on writing
     )
     model.etime = voxels.time
     model.nexp = voxels.exposures

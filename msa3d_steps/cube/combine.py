@@ -120,6 +120,8 @@ def combine(cutouts, turned, grid, options):
         for group in np.unique(turned)
     ]
     spaxels = np.unique(np.concatenate([strip.spaxels for g in groups for strip in g.strips]))
+    if not drop_rows.signatures:
+        log.info("Loading the compiled code; the first time on a machine it takes some seconds")
     voxels = Voxels.empty(grid.shape)
     if not spaxels.size:
         return voxels

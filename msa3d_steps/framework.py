@@ -122,8 +122,8 @@ class MSA3DStep(JwstStep):
             self.save_results = True
             try:
                 super().run(*args)
-            except InputError as err:
-                log.error("%s", err)  # noqa: TRY400 - the pipeline goes on
+            except InputError as err:  # the pipeline goes on; without problems, none was wanted
+                log.log(logging.ERROR if self.problems else logging.INFO, "%s", err)
             return None
         if not args or is_run_file(args[0]):
             args = (self._inputs_of_run_file(args[0] if args else self.config_file),)

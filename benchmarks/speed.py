@@ -439,9 +439,11 @@ def measure_memory(cutout, scale, threads):
 
     sampler = threading.Thread(target=sample)
     sampler.start()
-    cube = make_cube(source, threads, scale)
-    done.set()
-    sampler.join()
+    try:
+        cube = make_cube(source, threads, scale)
+    finally:
+        done.set()
+        sampler.join()
     return cube.shape, max(*samples, resident()) - before
 
 

@@ -12,11 +12,14 @@ The work is done in blocks of channels, which bounds the memory and keeps thread
 """
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from msa3d_steps.cube import overlap
 from msa3d_steps.cube.overlap import (
     MAX_SIDES,
     add_density,
@@ -120,8 +123,8 @@ def combine(cutouts, turned, grid, options):
         for group in np.unique(turned)
     ]
     spaxels = np.unique(np.concatenate([strip.spaxels for g in groups for strip in g.strips]))
-    if not drop_rows.signatures:
-        log.info("Loading the compiled code; the first time on a machine it takes some seconds")
+    if not drop_rows.signatures and not _compiled_before():
+        log.info("Compiling the kernels, once for this machine (about 10 s)")
     voxels = Voxels.empty(grid.shape)
     if not spaxels.size:
         return voxels
@@ -142,6 +145,12 @@ def combine(cutouts, turned, grid, options):
         for block in blocks:
             work(block)
     return voxels
+
+
+def _compiled_before():
+    """Whether numba has kept the kernels; as far as can be told without asking its insides."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(overlap.__file__).parent)
+    return any(folder.rglob("overlap.drop_rows-*.nbi"))
 
 
 def _finish(sums, voxels, block, spaxels):

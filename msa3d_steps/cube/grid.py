@@ -12,6 +12,12 @@ __all__ = ["CubeGrid", "GridOptions", "make_grid"]
 MAX_VOXELS = 2**29
 """A cube larger than this (2 GiB for each plane) is taken for a mistake."""
 
+MAX_CHANNELS = 2**20
+"""More channels than this are taken for a mistake."""
+
+MAX_DISTANCE = 1800.0
+"""A middle farther from the data than this, arcsec, is taken for a mistake."""
+
 
 @dataclass(frozen=True)
 class GridOptions:
@@ -159,6 +165,7 @@ def make_grid(footprints, options, native_wave):
         Where the options leave no voxel, or far too many.
     """
     ra0, dec0 = footprints[0].center
+    _check_middle(options, ra0, dec0)
     affine = [f.to_plane(ra0, dec0) for f in footprints]
     angle = _position_angle(affine, options)
     scale = options.scalexy or round(float(np.median([f.pixel_height for f in footprints])), 2)
@@ -182,6 +189,20 @@ def make_grid(footprints, options, native_wave):
     return CubeGrid(
         float(ra_center), float(dec_center), angle, scale, size[0], size[1], edges, centers, linear
     )
+
+
+def _check_middle(options, ra0, dec0):
+    """Refuse a middle of the cube that has nothing to do with the data."""
+    if options.ra_center is None or options.dec_center is None:
+        return
+    ra, dec = np.deg2rad([options.ra_center, options.dec_center])
+    a0, d0 = np.deg2rad([ra0, dec0])
+    cosine = np.sin(dec) * np.sin(d0) + np.cos(dec) * np.cos(d0) * np.cos(ra - a0)
+    if abs(options.dec_center) > 90 or np.arccos(min(cosine, 1)) > np.deg2rad(MAX_DISTANCE / 3600):
+        raise InputError(
+            f"ra_center {options.ra_center}, dec_center {options.dec_center} is far from the data, "
+            f"which are at {ra0:.5f}, {dec0:+.5f} degrees"
+        )
 
 
 def _position_angle(affine, options):
@@ -222,17 +243,19 @@ def _channels(footprints, options, native_wave):
     reach = np.array([_wavelength_range(f) for f in footprints])
     low = reach[:, 0].min() if options.wavemin is None else options.wavemin
     high = reach[:, 1].max() if options.wavemax is None else options.wavemax
-    if not high > low:
+    if not high > low or low >= reach[:, 1].max() or high <= reach[:, 0].min():
         raise InputError(
             f"no wavelength is left between {low:.4f} and {high:.4f} um; the data reach from "
             f"{reach[:, 0].min():.4f} to {reach[:, 1].max():.4f} um"
         )
+    if options.linear_wave is False and options.scalew is not None:
+        raise InputError("scalew makes channels of one size; leave out linear_wave or scalew")
     linear = options.linear_wave
     if linear is None:
         linear = options.scalew is not None or not native_wave
     if linear:
         size = options.scalew or float(np.median(np.concatenate([np.diff(r) for r in ranges])))
-        number = max(int(np.ceil((high - low) / size - 1e-6)), 1)
+        number = max(_count_channels((high - low) / size), 1)
         centers = low + size * (np.arange(number) + 0.5)
         return low + size * np.arange(number + 1.0), centers, True
     edges = _native_edges(ranges, low, high)
@@ -278,10 +301,19 @@ def _native_edges(ranges, low, high):
     return np.concatenate([_extend(inside, low, -1), inside, _extend(inside, high, 1)])
 
 
+def _count_channels(number):
+    """Round up a number of channels, unless it is out of all reason."""
+    if not number < MAX_CHANNELS:
+        raise InputError(
+            f"the cube would have {number:.3g} channels; choose a larger scalew or a smaller range"
+        )
+    return int(np.ceil(number - 1e-6))
+
+
 def _extend(edges, limit, direction):
     """Go on with channels of the size of the outermost one until a limit is passed."""
     step = edges[1] - edges[0] if direction < 0 else edges[-1] - edges[-2]
     start = edges[0] if direction < 0 else edges[-1]
-    number = int(np.ceil(abs(limit - start) / step - 1e-6))
+    number = _count_channels(abs(limit - start) / step)
     more = start + direction * step * np.arange(1, number + 1)
     return more[::direction]

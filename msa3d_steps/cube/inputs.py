@@ -118,6 +118,11 @@ def find_members(inputs):
         table = getattr(inputs, "asn_table", None) or {}
         product = (table.get("products") or [{}])[0].get("name") or None
         items = [Path(i).expanduser() if isinstance(i, str) else i for i in inputs]
+        for item in items:
+            if not isinstance(item, (Path, JwstDataModel)):
+                raise InputError(
+                    f"the list holds a {type(item).__name__}; give paths of exposures or models"
+                )
         if len(items) == 1 and isinstance(items[0], Path) and items[0].suffix.lower() == ".json":
             return find_members(items[0])
         # a container made of a list has no product name of its own, only that of its first model
@@ -153,11 +158,19 @@ def collect_sources(members, selection):
                 continue
             source = found.setdefault(source.label, source)
             try:
-                source.cutouts.append(cutout_from_slit(slit, meta, _file_of(meta, name)))
+                cutout = cutout_from_slit(slit, meta, _file_of(meta, name))
             except InputError as err:
                 problems.append(err.problem)
                 log.error("%s", err.problem)  # noqa: TRY400 - the message says it all
                 continue
+            twin = next((c for c in source.cutouts if _same(c, cutout)), None)
+            if twin is not None:
+                log.warning(
+                    "%s, slit %s: left out, it is the same exposure as %s, which is in already",
+                    cutout.file, cutout.slit, twin.file,
+                )  # fmt: skip
+                continue
+            source.cutouts.append(cutout)
             source.headers.append(header)
         log.debug("%s: %d slits", name, usable)
     known = [*found.values(), *left_out.values()]
@@ -165,9 +178,14 @@ def collect_sources(members, selection):
         if not any(source.answers_to(wanted) for source in known):
             labels = ", ".join(sorted(source.label for source in known)) or "none"
             problems.append(Problem(f"there is no source {wanted}; there are: {labels}"))
-    return Collection(
-        [found[label] for label in sorted(found)], problems, [left_out[k] for k in sorted(left_out)]
-    )
+    # a source without cutouts has a problem for each of its slits already
+    sources = [found[label] for label in sorted(found) if found[label].cutouts]
+    return Collection(sources, problems, [left_out[k] for k in sorted(left_out)])
+
+
+def _same(a, b):
+    """Whether two cutouts are the same piece of the same exposure."""
+    return (a.exposure, a.detector, a.slit) == (b.exposure, b.detector, b.slit)
 
 
 def _read_association(path):
@@ -214,6 +232,10 @@ def _open_all(members, problems):
             yield item.meta.filename or f"model {index + 1}", item
             continue
         log.info("Reading %s", item)
+        if item.is_dir():
+            problems.append(Problem("is a folder; give its exposures or an association", str(item)))
+            log.error("%s", problems[-1])
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings(
@@ -247,7 +269,7 @@ def _slits(model, name, problems):
         yield model, model.meta, flat_metadata(model.meta)
     else:
         problem = Problem(
-            f"is a {type(model).__name__}, which has no slits; give cal or s2d files of MSA "
+            f"has no slits (it opens as {type(model).__name__}); give cal or s2d files of MSA "
             "spectra (calwebb_spec2)",
             name,
         )

@@ -157,10 +157,15 @@ def _cutout(slit, meta, file, name):
     data = _get(slit, "data")
     if data is None or np.ndim(data) != 2:
         raise InputError("there is no 2-D spectrum; give cal or s2d files of MSA spectra")
+    if min(np.shape(data)) < 2:
+        raise InputError(f"the cutout is only {np.shape(data)} pixels; leave the slit out")
     _check_unit(_get(slit, "meta.bunit_data") or _get(meta, "bunit_data"))
     wcs = _get(slit, "meta.wcs")
     if wcs is None:
-        raise InputError("the WCS is missing; run assign_wcs and extract_2d (calwebb_spec2) again")
+        raise InputError(
+            "the WCS is missing (it is in the ASDF extension, which other tools may drop); run "
+            "assign_wcs and extract_2d (calwebb_spec2) again"
+        )
 
     data = np.array(data, dtype=np.float32)
     variance = _variance(slit, data.shape)
@@ -170,7 +175,7 @@ def _cutout(slit, meta, file, name):
         usable &= (np.asarray(dq) & dqflags["DO_NOT_USE"]) == 0
     data[~usable] = np.nan
     read_variance = _get(slit, "var_rnoise")
-    if read_variance is not None and np.shape(read_variance) == data.shape:
+    if np.shape(read_variance) == data.shape and np.any(np.nan_to_num(read_variance) > 0):
         read_variance = np.array(read_variance, dtype=np.float32)
     else:
         read_variance = None
@@ -222,18 +227,18 @@ def _check_unit(unit):
 
 
 def _variance(slit, shape):
-    """Variance from ERR, or from its parts where ERR is missing or empty."""
+    """Variance from ERR, or from its parts where ERR is missing or all 0."""
     err = _get(slit, "err")
     if err is not None and np.shape(err) == shape and np.any(np.nan_to_num(err) > 0):
         with np.errstate(over="ignore"):  # errors of 1e30 stand for pixels of no use
             return np.square(np.array(err, dtype=np.float32))
     parts = [_get(slit, part) for part in ("var_poisson", "var_rnoise", "var_flat")]
-    parts = [p for p in parts if p is not None and np.shape(p) == shape]
-    if not parts:
-        raise InputError("there is neither an error nor a variance array; run calwebb_spec2 again")
-    variance = np.array(parts[0], dtype=np.float32)
-    for part in parts[1:]:
-        variance += np.nan_to_num(part)
+    parts = [np.array(p, np.float32) for p in parts if p is not None and np.shape(p) == shape]
+    variance = parts[0] + sum(np.nan_to_num(p) for p in parts[1:]) if parts else np.zeros(shape)
+    if not np.any(np.nan_to_num(variance) > 0):
+        raise InputError(
+            "there is neither an error nor a variance above 0; run calwebb_spec2 again"
+        )
     return variance
 
 
@@ -251,6 +256,6 @@ def _exposure(meta, file):
             "exposure_number",
         )
     ]
-    if parts[-1] is None:
+    if None in parts:
         return file.lower().replace("nrs1", "nrs").replace("nrs2", "nrs")
     return "_".join(str(part) for part in parts)

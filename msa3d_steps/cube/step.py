@@ -1,6 +1,7 @@
 """The cube builder as an stpipe step."""
 
 import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -19,6 +20,11 @@ from msa3d_steps.framework import MSA3DStep
 __all__ = ["MSA3DCubeStep"]
 
 log = logging.getLogger(__name__)
+
+FLOATS = (
+    "scalexy", "scalew", "wavemin", "wavemax", "cube_pa", "ra_center", "dec_center",
+    "slit_frac", "pixfrac",
+)  # fmt: skip
 
 
 class MSA3DCubeStep(MSA3DStep):
@@ -39,8 +45,8 @@ class MSA3DCubeStep(MSA3DStep):
     cube_pa = float(default=None) # Position angle of the y axis, degrees east of north; overrides coord_system
     ra_center = float(default=None) # Right ascension of the middle of the cube, degrees
     dec_center = float(default=None) # Declination of the middle of the cube, degrees
-    nspax_x = integer(min=1, default=None) # Number of spaxels in x; odd
-    nspax_y = integer(min=1, default=None) # Number of spaxels in y; odd
+    nspax_x = integer(min=1, default=None) # Number of spaxels in x, rounded up to be odd
+    nspax_y = integer(min=1, default=None) # Number of spaxels in y, rounded up to be odd
     weighting = option('drizzle', 'exptime', 'ivm', default='drizzle') # Weight of a pixel: equal, exposure time, or inverse read-noise variance
     slit_frac = float(default=1.0) # Part of the slit width that a pixel's light is dropped into, above 0, at most 1
     pixfrac = float(default=1.0) # The same for the height of the pixel along the slit
@@ -88,12 +94,25 @@ class MSA3DCubeStep(MSA3DStep):
         for name in ("slit_frac", "pixfrac"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, at most 1")
+        for name in FLOATS:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{name} is {value}; it must be a number")
+        cores = str(self.maximum_cores).lower()
+        if cores not in ("none", "quarter", "half", "all") and not (
+            cores.isnumeric() and int(cores) > 0
+        ):
+            raise InputError(
+                f"maximum_cores is {cores}; it must be none, quarter, half, all or a number"
+            )
         if (self.ra_center is None) != (self.dec_center is None):
             raise InputError("ra_center and dec_center go together; give both or neither")
         shape = {}
         for name in ("nspax_x", "nspax_y"):
             number = getattr(self, name)
             shape[name] = number if number is None or number % 2 else number + 1
+            if shape[name] != number:
+                log.info("%s is rounded up from %d to %d, to be odd", name, number, shape[name])
         grid_options = GridOptions(
             scalexy=self.scalexy or None,
             scalew=self.scalew or None,
@@ -106,8 +125,8 @@ class MSA3DCubeStep(MSA3DStep):
             dec_center=self.dec_center,
             **shape,
         )
-        cores = os.cpu_count() or 1
-        threads = compute_num_cores(self.maximum_cores, cores, cores)
+        available = os.cpu_count() or 1
+        threads = compute_num_cores(cores, available, available)
         return grid_options, CombineOptions(self.weighting, self.slit_frac, self.pixfrac, threads)
 
     def _build(self, source, grid_options, combine_options):

@@ -244,6 +244,14 @@ def test_defaults_of_the_grid(models, real_models):
         ({"ra_center": 10.0}, "go together"),
         ({"wavemin": 7.0}, "no wavelength is left"),
         ({"scalexy": 1e-6}, "choose larger scalexy"),
+        ({"scalexy": float("nan")}, "scalexy is nan"),
+        ({"scalew": 1e-12}, "channels; choose a larger scalew"),
+        ({"wavemin": 20000.0, "wavemax": 50000.0}, "the data reach from 0.99"),
+        ({"ra_center": 10.0, "dec_center": 10.0}, r"far from the data, which are at 150\.0"),
+        ({"ra_center": 330.1, "dec_center": -2.2}, "far from the data"),
+        ({"ra_center": 150.1, "dec_center": 2.21, "nspax_x": 5, "nspax_y": 5}, "no pixel falls"),
+        ({"linear_wave": False, "scalew": 0.01}, "leave out linear_wave or scalew"),
+        ({"maximum_cores": "many"}, "maximum_cores is many"),
     ],
 )
 def test_bad_parameters(models, options, message):
@@ -391,6 +399,53 @@ def test_only_bad_cutouts(models, fault):
         MSA3DCubeStep.call([make(m) for m in models[:1]])
 
 
+def test_cutouts_too_small(models):
+    """A cutout of one row is left out; the others make the cube."""
+    models[1] = spoil(models[1], **{k: getattr(models[1], k)[9:10] for k in ("data", "dq", "err")})
+    with pytest.raises(IncompleteError, match="the cutout is only") as caught:
+        MSA3DCubeStep.call(models)
+    assert caught.value.result[0].meta.msa3d.n_cutouts == 5
+
+
+def test_no_errors_at_all(models):
+    zero = np.zeros(models[0].data.shape, "f4")
+    bad = spoil(models[0], err=zero, var_poisson=zero, var_rnoise=zero)
+    with pytest.raises(InputError, match="neither an error nor a variance above 0"):
+        MSA3DCubeStep.call(bad)
+
+
+def test_the_same_exposure_twice(survey_files, caplog):
+    """It counts once, or errors would come out too small."""
+    paths = sorted(survey_files.parent.glob("*.fits"))
+    twice = MSA3DCubeStep.call([*paths, paths[2]], configure_log=False)[0]
+    assert twice.meta.msa3d.n_cutouts == 6
+    assert twice.nexp.max() <= 6
+    assert "left out, it is the same exposure" in caplog.text
+
+
+def test_weights_that_cannot_be_made(models, caplog):
+    models[1] = spoil(
+        models[1], meta__exposure__exposure_time=None,
+        meta__exposure__effective_exposure_time=None, var_rnoise=np.zeros_like(models[1].data),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"00002.*the exposure time is not known"):
+        MSA3DCubeStep.call(models, weighting="exptime")
+    cube = MSA3DCubeStep.call(models, weighting="ivm", configure_log=False)[0]
+    assert "there is no read-noise variance" in caplog.text
+    plain = MSA3DCubeStep.call(models)[0]
+    np.testing.assert_array_equal(np.isfinite(cube.data), np.isfinite(plain.data))
+
+
+def test_exposures_without_numbers(models):
+    """Without observation keywords the file names tell exposures apart."""
+    for i, model in enumerate(models):
+        model.meta.observation.program_number = None
+        model.meta.observation.exposure_number = "1"
+        model.meta.filename = f"mine_{i}_nrs1_cal.fits"
+    cube = MSA3DCubeStep.call(models)[0]
+    assert cube.meta.msa3d.n_exposures == 6
+
+
 def test_mixed_gratings(models):
     models[2] = spoil(models[2], meta__instrument__grating="G235H")
     with pytest.raises(InputError, match=r"different gratings.*G235H/F100LP.*one association"):
@@ -436,11 +491,15 @@ def test_association_that_is_none(tmp_path):
         MSA3DCubeStep.call([])
     with pytest.raises(InputError, match="is no input"):
         MSA3DCubeStep.call(3.5)
+    with pytest.raises(InputError, match="the list holds a list"):
+        MSA3DCubeStep.call([["a.fits"]])
+    with pytest.raises(InputError, match="is a folder"):
+        MSA3DCubeStep.call(str(tmp_path))
 
 
 def test_images_are_refused(tmp_path):
     datamodels.IFUImageModel(np.zeros((4, 4), "f4")).save(tmp_path / "image.fits")
-    with pytest.raises(InputError, match="is a IFUImageModel, which has no slits"):
+    with pytest.raises(InputError, match=r"has no slits .it opens as IFUImageModel"):
         MSA3DCubeStep.call(tmp_path / "image.fits")
 
 

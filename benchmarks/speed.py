@@ -157,6 +157,8 @@ class Stopwatch:
                 self.calls[label] += 1
                 self._inner[-1] += spent
 
+        if hasattr(function, "signatures"):  # compiled; `combine` asks whether it is loaded
+            timed.signatures = function.signatures
         return timed
 
 

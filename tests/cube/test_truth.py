@@ -160,6 +160,27 @@ def test_masked_pixels(known, grid):
     assert max(found.centroids) < 1
 
 
+@pytest.mark.parametrize("scale", [0.05, 0.1, 0.2])
+def test_one_of_two_dithers_missing(synthetic, scale, monkeypatch):
+    """The middle step lost half of its exposures: flux within 0.1%; plain drizzle loses 1 to 4%."""
+    template, sampling = synthetic
+    blobs = (
+        Blob(1.0, *template.source, 0.18, slope=0.1),
+        Blob(0.05, *template.source, 0.18, 1.1, 0.004),
+    )
+    known = observe_twice(template, sampling, blobs, pattern(9, 2), (1.01, 1.2), False)
+
+    def lose(cutouts):
+        return cutouts[:8] + cutouts[9:]
+
+    found = measure(known, GridOptions(scalexy=scale), change=lose)
+    assert abs(found.continuum) < 0.001
+    assert abs(found.line) < 0.001
+    monkeypatch.setattr("msa3d_steps.cube.combine._Group._level", lambda *_: None)
+    plain = measure(known, GridOptions(scalexy=scale), change=lose)
+    assert abs(plain.continuum) > 0.009
+
+
 @pytest.mark.parametrize("weighting", ["drizzle", "exptime", "ivm"])
 def test_uneven_depth(made, weighting):
     """Every other step is three times as deep and less noisy: flux within 0.15%.

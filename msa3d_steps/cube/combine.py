@@ -29,11 +29,9 @@ from msa3d_steps.cube.overlap import (
     rebin_rows,
 )
 
-__all__ = ["WEIGHTINGS", "CombineOptions", "Voxels", "combine"]
+__all__ = ["CombineOptions", "Voxels", "combine"]
 
 log = logging.getLogger(__name__)
-
-WEIGHTINGS = ("drizzle", "exptime", "ivm")
 
 CELLS_ACROSS = 4
 """Cells of the density for one slit width."""

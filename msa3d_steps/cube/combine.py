@@ -238,9 +238,9 @@ class _Strip:
         footprint = self.footprint = cutout.footprint
         self.cutout, self.options, self.time = cutout, options, cutout.exposure_time
         self.offset, self.matrix = grid.from_slit(footprint)
-        ny, nx = footprint.shape
+        ny = footprint.shape[0]
         rows = np.arange(ny + 1) - 0.5
-        along = footprint.along(np.array([nx / 2]), rows)
+        along = footprint.along(np.array([0.5 * sum(footprint.columns)]), rows)
         self.row_height = float(np.median(np.abs(np.diff(along[:, 0]))))
         lam = footprint.wavelength.at_edges(rows[[0, ny // 2, -1]])
         self.backwards = lam[0, 0] > lam[0, -1]
@@ -272,11 +272,10 @@ class _Strip:
 
     def rebin(self, edges):
         """Share out the pixels among channels, row by row; None if none falls on them."""
-        first, last = self.footprint.columns
         inside = (np.maximum(self.reddest[:-1], self.reddest[1:]) > edges[0]) & (
             np.minimum(self.bluest[:-1], self.bluest[1:]) < edges[-1]
         )
-        columns = np.flatnonzero(inside[first : last + 1]) + first
+        columns = np.flatnonzero(inside) + self.footprint.columns[0]
         if not columns.size:
             return None
         part = slice(columns[0], columns[-1] + 1)

@@ -33,18 +33,27 @@ METRES_TO_MICRON = 1e6
 
 @dataclass(frozen=True)
 class Surface:
-    """A smooth quantity on the detector, as a tensor product of Chebyshev polynomials.
+    """A smooth quantity along a trace: polynomials in the row about the middle of the trace.
+
+    Coefficients and middle are Chebyshev series in the column. Following the trace keeps the fit
+    sound where a slit lights only a few rows and these drift across the cutout.
 
     Parameters
     ----------
     coefficients : numpy.ndarray
-        Shape ``(degree_rows + 1, degree_columns + 1)``.
-    shape : tuple of int
-        Shape ``(ny, nx)`` of the cutout; the domain is half a pixel larger on every side.
+        Shape ``(degree_rows + 1, degree_columns + 1)``: of the powers of the row's distance.
+    middle : numpy.ndarray
+        Chebyshev coefficients of the middle of the trace, in rows.
+    half : float
+        Unit of the distance from it, rows.
+    columns : tuple of int
+        First and last column that has data; the surface holds from edge to edge of them.
     """
 
     coefficients: np.ndarray
-    shape: tuple
+    middle: np.ndarray
+    half: float
+    columns: tuple
 
     def __call__(self, columns, rows):
         """Evaluate the surface on a grid.
@@ -61,10 +70,10 @@ class Surface:
         numpy.ndarray
             Shape ``(m, n)``.
         """
-        along = chebyshev.chebvander(_unit(columns, self.shape[1]), self.coefficients.shape[1] - 1)
-        return self._across(rows) @ along.T
+        degree = self.coefficients.shape[1] - 1
+        return self._on(chebyshev.chebvander(_unit(columns, *self.columns), degree).T, rows)
 
-    def at_edges(self, rows, start=0, stop=None):
+    def at_edges(self, rows, start=None, stop=None):
         """Evaluate the surface at the edges of pixels along the dispersion.
 
         Parameters
@@ -72,20 +81,23 @@ class Surface:
         rows : numpy.ndarray
             Shape ``(m,)``, 0-based pixel coordinates along the slit.
         start, stop : int, optional
-            First and last + 1 pixel; all by default.
+            First and last + 1 pixel; all that have data by default.
 
         Returns
         -------
         numpy.ndarray
             Shape ``(m, n + 1)`` for ``n`` pixels.
         """
-        nx = self.shape[1]
-        along = _edge_basis(nx, self.coefficients.shape[1] - 1)
-        return self._across(rows) @ along[:, start : (nx if stop is None else stop) + 1]
+        first, last = self.columns
+        basis = _edge_basis(first, last, self.coefficients.shape[1] - 1)
+        start, stop = start or first, last + 1 if stop is None else stop
+        return self._on(basis[:, start - first : stop - first + 1], rows)
 
-    def _across(self, rows):
-        across = chebyshev.chebvander(_unit(rows, self.shape[0]), self.coefficients.shape[0] - 1)
-        return across @ self.coefficients
+    def _on(self, basis, rows):
+        """Evaluate with the polynomials of some columns, shape ``(degree + 1, n)``."""
+        terms = self.coefficients @ basis
+        distance = (np.asarray(rows)[:, None] - self.middle @ basis[: self.middle.size]) / self.half
+        return _horner(terms, distance)
 
 
 @dataclass(frozen=True)
@@ -96,19 +108,23 @@ class Dispersion:
     ----------
     edges : numpy.ndarray
         Shape ``(nx + 1,)``: wavelengths of the pixel edges, um.
+    columns : tuple of int
+        First and last column that has data.
     """
 
     edges: np.ndarray
+    columns: tuple
 
     def __call__(self, columns, rows):
         """Interpolate on a grid, as `Surface` does."""
         lam = np.interp(columns, np.arange(self.edges.size) - 0.5, self.edges)
         return np.tile(lam, (len(rows), 1))
 
-    def at_edges(self, rows, start=0, stop=None):
+    def at_edges(self, rows, start=None, stop=None):
         """Give the wavelengths at pixel edges, as `Surface` does."""
-        stop = self.edges.size if stop is None else stop + 1
-        return np.tile(self.edges[start:stop], (len(rows), 1))
+        first, last = self.columns
+        start, stop = start or first, last + 1 if stop is None else stop
+        return np.tile(self.edges[start : stop + 1], (len(rows), 1))
 
 
 @dataclass(frozen=True)
@@ -173,8 +189,8 @@ class Footprint:
     @property
     def pixel_height(self):
         """Median height of a pixel along the slit, arcsec."""
-        ny, nx = self.shape
-        edges = self.along(np.array([(nx - 1) / 2]), np.arange(ny + 1) - 0.5)
+        rows = np.arange(self.shape[0] + 1) - 0.5
+        edges = self.along(np.array([0.5 * sum(self.columns)]), rows)
         _, matrix = self.to_plane(*self.center)
         return float(np.median(np.abs(np.diff(edges[:, 0]))) * np.hypot(*matrix[:, 1]))
 
@@ -201,13 +217,17 @@ def footprint_from_wcs(wcs, usable):
         Where the WCS gives no finite coordinates.
     """
     surfaces = _surfaces_of_slit if "gwa" in frame_names(wcs) else _surfaces_of_rectified
-    wavelength, along, slit_to_sky = surfaces(wcs, usable.shape)
-    limits, columns, n_lit = _lit_range(along, usable)
+    lit = np.flatnonzero(usable.any(axis=0))
+    if not lit.size:
+        raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")
+    columns = int(lit[0]), int(lit[-1])
+    wavelength, along, slit_to_sky = surfaces(wcs, usable.shape, columns)
+    limits, n_lit = _lit_range(along, usable)
     sky = slit_to_sky(wavelength, limits)
     return Footprint(usable.shape, wavelength, along, limits, columns, n_lit, sky)
 
 
-def _surfaces_of_slit(wcs, shape):
+def _surfaces_of_slit(wcs, shape, columns):
     """Take wavelength and ``y_slit`` of the detector, and the slit's place on the sky."""
     to_slit = transform_between(wcs, frame_names(wcs)[0], "slit_frame")
 
@@ -216,7 +236,7 @@ def _surfaces_of_slit(wcs, shape):
         return METRES_TO_MICRON * metres, y_slit
 
     def slit_to_sky(wavelength, limits):
-        ends = wavelength(np.array([0.0, shape[1] - 1.0]), np.array([(shape[0] - 1) / 2]))[0]
+        ends = wavelength(np.array(columns, float), np.array([(shape[0] - 1) / 2]))[0]
         x_slit, y_slit, lam = (
             axis.ravel()
             for axis in np.meshgrid(
@@ -226,10 +246,10 @@ def _surfaces_of_slit(wcs, shape):
         ra, dec, _ = transform_between(wcs, "slit_frame")(x_slit, y_slit, lam / METRES_TO_MICRON)
         return np.stack([x_slit, y_slit, ra, dec])
 
-    return *_fit_surfaces(sample, shape), slit_to_sky
+    return *_fit_surfaces(sample, shape[0], columns), slit_to_sky
 
 
-def _surfaces_of_rectified(wcs, shape):
+def _surfaces_of_rectified(wcs, shape, columns):
     """Take the same from a rectified spectrum, whose WCS knows sky and wavelength only.
 
     The coordinate along the slit is in arcsec; the slit is as wide as a shutter and upright on it.
@@ -246,7 +266,8 @@ def _surfaces_of_rectified(wcs, shape):
             "the WCS does not tell where the slit lies on the sky; run assign_wcs again"
         )
     direction = slope / np.hypot(*slope)
-    along = chebyshev.chebfit(_unit(rows, ny), direction @ places, min(2, ny - 1))
+    half = (ny - 1) / 2
+    along = np.polyfit(rows / half - 1, direction @ places, min(2, ny - 1))[::-1, None]
     _, _, lam = to_world(np.arange(float(nx)), np.full(nx, np.floor((ny - 1) / 2)))
 
     def slit_to_sky(wavelength, limits):
@@ -257,7 +278,8 @@ def _surfaces_of_rectified(wcs, shape):
         plane = np.outer(across, x_slit) + np.outer(direction, y_slit)
         return np.stack([x_slit, y_slit, *from_plane(*plane, ra0, dec0)])
 
-    return Dispersion(_edges_between(lam)), Surface(along[:, None], shape), slit_to_sky
+    surface = Surface(along, np.array([half]), half, columns)
+    return Dispersion(_edges_between(lam), columns), surface, slit_to_sky
 
 
 def _edges_between(middles):
@@ -268,88 +290,120 @@ def _edges_between(middles):
     )
 
 
-def _fit_surfaces(sample, shape):
+def _fit_surfaces(sample, n_rows, columns):
     """Lay surfaces through wavelength and ``y_slit``, of a higher degree where need be."""
-    columns = rows = np.empty(0)
-    for degree, n_columns in ((12, 56), (24, 56), (48, 160)):
-        if columns.size < n_columns:
-            columns, rows = _nodes(shape[1], n_columns), _nodes(shape[0], 8)
-            grid = np.meshgrid(columns, rows)
-            wavelength, along = (
-                values.reshape(len(rows), len(columns))
-                for values in sample(*(axis.ravel() for axis in grid))
-            )
-            finite = np.isfinite(wavelength) & np.isfinite(along)
-        if finite.sum() < 3 * (degree + 1):
+    rows = np.concatenate([[-0.5], np.arange(n_rows), [n_rows - 0.5]])
+    for degree, number in ((18, 40), (32, 90), (48, 160)):
+        nodes = _nodes(*columns, number)
+        grid = np.meshgrid(nodes, rows)
+        values = [v.reshape(grid[0].shape) for v in sample(*(axis.ravel() for axis in grid))]
+        finite = np.isfinite(values[0]) & np.isfinite(values[1])
+        lit = finite.sum(axis=0)
+        if (lit > 1).sum() < 2:
             raise InputError(
                 "the WCS gives no wavelength for this slit (it lies off the detector or off the "
                 "wavelength range); leave the slit out or run assign_wcs and extract_2d again"
             )
-        degrees = (min(3, shape[0] - 1), min(degree, shape[1] - 1))
-        surfaces = _fit(columns, rows, (wavelength, along), finite, degrees, shape)
-        worst = max(
-            (np.abs(s(columns, rows) - values)[finite] / _per_pixel(s, columns, rows, axis)).max()
-            for s, values, axis in zip(surfaces, (wavelength, along), (1, 0), strict=True)
-        )
+        degrees = min(3, lit.max() - 1), min(degree, (lit > 0).sum() - 1, columns[1] - columns[0])
+        basis = chebyshev.chebvander(_unit(nodes, *columns), degrees[1])
+        middle, half = _follow(rows, basis, finite)
+        distance = (rows[:, None] - basis[:, : middle.size] @ middle) / half
+        fits = _fit(distance, basis, values, finite, degrees[0])
+        worst = _worst_residual(fits, distance, basis, values, finite, nodes, half)
         if worst < FIT_TOLERANCE:
             break
     else:
         log.warning(
             "The WCS is not smooth: footprints are uncertain by up to %.3f detector pixels", worst
         )
-    return tuple(surfaces)
+    return tuple(Surface(fit, middle, half, columns) for fit in fits)
 
 
-def _fit(columns, rows, values, finite, degrees, shape):
-    """Least-squares surfaces through several quantities that are known at the same nodes."""
-    across = chebyshev.chebvander(_unit(rows, shape[0]), degrees[0])
-    along = chebyshev.chebvander(_unit(columns, shape[1]), degrees[1])
-    design = (across[:, None, :, None] * along[None, :, None, :])[finite]
-    design = design.reshape(len(design), -1)
-    target = np.stack([v[finite] for v in values], axis=1)
-    try:  # the basis is nearly orthogonal on the nodes: the normal equations are harmless
-        solution = cho_solve(cho_factor(design.T @ design), design.T @ target)
-    except LinAlgError:  # too few nodes on the slit for all terms
-        solution = np.linalg.lstsq(design, target)[0]
-    degrees = [d + 1 for d in degrees]
-    return [Surface(column.reshape(degrees), shape) for column in solution.T]
+def _follow(rows, basis, finite):
+    """Find the middle of the lit rows, a low series in the column, and their largest distance."""
+    lit = finite.any(axis=0)
+    mean = (rows[:, None] * finite).sum(axis=0)[lit] / finite.sum(axis=0)[lit]
+    basis = basis[:, : min(4, lit.sum())]
+    middle = np.linalg.lstsq(basis[lit], mean)[0]
+    distance = np.abs(rows[:, None] - basis @ middle)[finite].max()
+    return middle, max(float(distance), 0.5)
 
 
-@lru_cache(maxsize=16)
-def _edge_basis(size, degree):
-    """Polynomials at all pixel edges of a detector axis, shape ``(degree + 1, size + 1)``."""
-    edges = np.arange(size + 1) - 0.5
-    return np.ascontiguousarray(chebyshev.chebvander(_unit(edges, size), degree).T)
+def _fit(distance, basis, values, finite, degree):
+    """Fit quantities at the nodes by least squares: powers of the distance times the basis.
+
+    The normal equations need only the moments of the distance in each column; they are harmless
+    for a basis that is nearly orthogonal on the nodes.
+    """
+    n_powers, n_terms = degree + 1, basis.shape[1]
+    powers = np.where(finite, distance, 0) ** np.arange(2 * degree + 1)[:, None, None]
+    powers *= finite
+    blocks = (basis.T * powers.sum(axis=1)[:, None, :]) @ basis  # (moment, term, term)
+    order = np.arange(n_powers)
+    normal = blocks[order[:, None] + order].transpose(0, 2, 1, 3).reshape(n_powers * n_terms, -1)
+    target = np.stack(
+        [
+            ((powers[:n_powers] * np.where(finite, v, 0)).sum(axis=1) @ basis).ravel()
+            for v in values
+        ],
+        axis=1,
+    )
+    try:
+        solution = cho_solve(cho_factor(normal), target)
+    except LinAlgError:  # too few lit nodes for all terms: the smallest solution
+        design = np.einsum("prc,cq->rcpq", powers[:n_powers], basis)[finite]
+        design = design.reshape(len(design), -1)
+        solution = np.linalg.lstsq(design, np.stack([v[finite] for v in values], axis=1))[0]
+    return [column.reshape(n_powers, n_terms) for column in solution.T]
 
 
-def _per_pixel(surface, columns, rows, axis):
-    """Median change of a surface from one pixel to the next along an axis of the detector."""
-    step = (columns, rows + 1.0) if axis == 0 else (columns + 1.0, rows)
-    return np.median(np.abs(surface(*step) - surface(columns, rows)))
+def _worst_residual(fits, distance, basis, values, finite, nodes, half):
+    """Largest residual of wavelength and ``y_slit`` at the nodes, in detector pixels."""
+    wavelength, along = (fit @ basis.T for fit in fits)
+    pixels = (
+        np.median(np.abs(np.diff(wavelength[0]) / np.diff(nodes))),
+        np.median(np.abs(along[1]) / half),
+    )
+    return max(
+        np.abs(_horner(terms, distance) - v)[finite].max() / pixel
+        for terms, v, pixel in zip((wavelength, along), values, pixels, strict=True)
+    )
 
 
-def _nodes(size, number):
-    """Chebyshev nodes that reach from edge to edge of a detector axis, in pixels."""
+def _horner(terms, distance):
+    """Sum powers of the distance, shape ``(m, n)``, with coefficients ``(powers, n)``."""
+    result = np.broadcast_to(terms[-1], distance.shape).copy()
+    for term in terms[-2::-1]:
+        result *= distance
+        result += term
+    return result
+
+
+@lru_cache(maxsize=64)
+def _edge_basis(first, last, degree):
+    """Polynomials at the pixel edges of some columns, shape ``(degree + 1, n + 1)``."""
+    edges = np.arange(first, last + 2) - 0.5
+    return np.ascontiguousarray(chebyshev.chebvander(_unit(edges, first, last), degree).T)
+
+
+def _nodes(first, last, number):
+    """Chebyshev nodes from edge to edge of some pixels."""
     angle = np.pi * (np.arange(number) + 0.5) / number
     unit = -np.cos(angle) / np.cos(angle[0])
-    return -0.5 + 0.5 * size * (unit + 1)
+    return first - 0.5 + 0.5 * (last - first + 1) * (unit + 1)
 
 
-def _unit(pixels, size):
-    """Map pixel coordinates of a detector axis onto [-1, 1]."""
-    return 2 * (np.asarray(pixels, float) + 0.5) / size - 1
+def _unit(pixels, first, last):
+    """Map pixel coordinates onto [-1, 1], from edge to edge of some pixels."""
+    return 2 * (np.asarray(pixels, float) - first + 0.5) / (last - first + 1) - 1
 
 
 def _lit_range(along, usable):
-    """Least and largest ``y_slit`` of usable pixels, their columns, and the pixels in between."""
-    ny = usable.shape[0]
-    columns = np.flatnonzero(usable.any(axis=0))
-    if not columns.size:
-        raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")
-    edges = along.at_edges(np.arange(ny + 1) - 0.5, columns[0], columns[-1] + 1)
+    """Least and largest ``y_slit`` of usable pixels, and the number of pixels in between."""
+    first, last = along.columns
+    edges = along.at_edges(np.arange(usable.shape[0] + 1) - 0.5)
     edges = 0.5 * (edges[:, 1:] + edges[:, :-1])
     lower, upper = np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:])
-    usable = usable[:, columns[0] : columns[-1] + 1]
+    usable = usable[:, first : last + 1]
     limits = float(lower[usable].min()), float(upper[usable].max())
-    n_lit = int(((lower >= limits[0]) & (upper <= limits[1])).sum())
-    return limits, (int(columns[0]), int(columns[-1])), n_lit
+    return limits, int(((lower >= limits[0]) & (upper <= limits[1])).sum())

@@ -6,6 +6,8 @@ make up most of the tree are plain arithmetic, so they are evaluated directly; e
 called as usual.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from astropy.modeling.core import CompoundModel
 from astropy.modeling.models import (
@@ -16,7 +18,9 @@ from astropy.modeling.models import (
     Polynomial2D,
     Scale,
     Shift,
+    Tabular1D,
 )
+from stdatamodels.jwst.transforms.models import Logical, Rotation3DToGWA, Unitless2DirCos
 
 __all__ = ["evaluate", "frame_names", "transform_between"]
 
@@ -69,8 +73,17 @@ def _evaluate_leaf(model, inputs):
         return (inputs[0] * model.factor.value,)
     if kind is Const1D:
         return (np.full_like(inputs[0], model.amplitude.value),)
-    if kind is Polynomial2D:
-        return (model.evaluate(*inputs, *model.parameters),)
+    if kind is Polynomial2D and _is_unscaled(model):
+        return (_polynomial(*inputs, _coefficients(model)),)
+    if kind is Tabular1D and _is_plain(model):
+        (points,), fill = model.points, model.fill_value
+        return (np.interp(inputs[0], points, model.lookup_table, fill, fill),)
+    if kind is Rotation3DToGWA:
+        return tuple(model.evaluate(*inputs, np.deg2rad(model.angles.value)[None]))
+    if kind is Unitless2DirCos:
+        return tuple(model.evaluate(*inputs))
+    if kind is Logical:
+        return (model.evaluate(*inputs),)
     if kind is AffineTransformation2D:
         (a, b), (c, d) = model.matrix.value
         shift_x, shift_y = model.translation.value
@@ -78,6 +91,42 @@ def _evaluate_leaf(model, inputs):
         return a * x + b * y + shift_x, c * x + d * y + shift_y
     outputs = model(*inputs)
     return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _is_unscaled(model):
+    return model.x_domain == model.x_window and model.y_domain == model.y_window
+
+
+def _is_plain(model):
+    """Whether a table is interpolated as numpy does it."""
+    plain = model.method == "linear" and not model.bounds_error and model.fill_value is not None
+    return plain and bool(np.all(np.diff(model.points[0]) > 0))
+
+
+def _polynomial(x, y, coefficients):
+    """Evaluate by Horner's rule in y, on polynomials in x."""
+    powers = np.empty((len(coefficients), *x.shape))
+    powers[0] = 1
+    for i in range(1, len(coefficients)):
+        np.multiply(powers[i - 1], x, out=powers[i])
+    *rest, result = np.tensordot(coefficients.T, powers, 1)
+    for term in reversed(rest):
+        result *= y
+        result += term
+    return result
+
+
+def _coefficients(model):
+    """Coefficients of a polynomial, shape ``(degree + 1, degree + 1)``, first the power of x."""
+    result = np.zeros((model.degree + 1, model.degree + 1))
+    result[_powers(model.param_names)] = [getattr(model, name).value for name in model.param_names]
+    return result
+
+
+@lru_cache
+def _powers(names):
+    """Powers of x and y that the parameters ``c1_2`` and so on belong to."""
+    return tuple(np.array([name[1:].split("_") for name in names], int).T)
 
 
 def frame_names(wcs):

@@ -3,9 +3,10 @@
 import gwcs
 import numpy as np
 import pytest
-from astropy.modeling.models import Const1D, Mapping
+from astropy.modeling.models import Const1D, Identity, Mapping, Polynomial2D
 from astropy.wcs import WCS
-from scene import synthetic_template
+from scene import Y_UNIT, synthetic_template
+from stdatamodels.jwst.transforms.models import Logical
 
 from msa3d_steps.cube.footprint import footprint_from_wcs
 from msa3d_steps.cube.tangent import from_plane, to_plane
@@ -14,13 +15,17 @@ from msa3d_steps.errors import InputError
 
 
 def compare(wcs, usable):
-    """Largest differences: wavelength and place along the slit in pixels, sky in mas."""
+    """Largest differences: wavelength and place along the slit in pixels, sky in mas.
+
+    At all pixels of all columns that have data.
+    """
     footprint = footprint_from_wcs(wcs, usable)
-    ny, nx = usable.shape
+    ny = usable.shape[0]
+    first, last = footprint.columns
     worst = np.zeros(3)
     # at pixel middles and at pixel edges
     for dx, dy in ((0, 0), (0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)):
-        columns, rows = np.arange(nx) + dx, np.arange(ny) + dy
+        columns, rows = np.arange(first, last + 1) + dx, np.arange(ny) + dy
         x, y = np.meshgrid(columns, rows)
         _, y_slit, lam = wcs.get_transform(frame_names(wcs)[0], "slit_frame")(x, y)
         bandpass = np.abs(np.gradient(lam * 1e6, axis=1))
@@ -67,6 +72,39 @@ def test_synthetic_tilt_and_curvature(synthetic):
     wavelength, along, sky = compare(template.wcs, sampling.finite)
     assert max(wavelength, along) < 1e-6
     assert sky < 1e-3
+
+
+def band(shape, drift, half):
+    """A slit that lights a few rows, which drift across the cutout; its WCS is NaN off the slit."""
+    ny, nx = shape
+    pixel = -0.1045 / Y_UNIT
+    wavelength = Polynomial2D(2, c0_0=1e-6, c1_0=2.4e-10, c0_1=2.4e-11, c2_0=3e-15)
+    y_slit = Polynomial2D(
+        2, c0_0=pixel * (drift - ny + 1) / 2, c0_1=pixel, c1_0=-1.3 * pixel * drift / nx,
+        c2_0=0.3 * pixel * drift / nx**2,
+    )  # fmt: skip
+    edges = Logical("GT", half, np.nan) | Logical("LT", -half, np.nan)
+    to_slit = Mapping((0, 0, 1, 0, 1), n_inputs=2) | Const1D(0) & y_slit & wavelength
+    steps = [(s.frame, s.transform) for s in synthetic_template(shape=shape).wcs.pipeline]
+    steps[1] = (steps[1][0], to_slit | Identity(1) & edges & Identity(1))
+    return gwcs.WCS(steps)
+
+
+@pytest.mark.parametrize(
+    ("shape", "drift", "half"),
+    [((40, 2048), 22, 0.6), ((40, 2048), 22, 1.2), ((40, 2048), 30, 0.35), ((12, 341), 1, 0.6)],
+)
+@pytest.mark.parametrize("part", [slice(None), slice(0, 600), slice(200, 210)])
+def test_narrow_slits_and_drifting_traces(shape, drift, half, part):
+    """Three to ten lit rows that wander over the cutout, also where a gap cuts the slit short."""
+    wcs = band(shape, drift, half)
+    x, y = np.meshgrid(np.arange(float(shape[1])), np.arange(float(shape[0])))
+    usable = np.zeros(shape, bool)
+    lit = np.isfinite(wcs.get_transform("detector", "slit_frame")(x, y)[1])
+    usable[:, part] = lit[:, part]
+    wavelength, along, sky = compare(wcs, usable)
+    assert max(wavelength, along) < 1e-3  # at edges half a pixel beyond the last one known
+    assert sky < 1e-2
 
 
 def test_transforms_are_those_of_gwcs(real_models):

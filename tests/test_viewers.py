@@ -81,3 +81,54 @@ def test_mpdaf(cubes):
     assert found.data[where] == pytest.approx(value)
     assert found.wave.coord(where[0], unit=u.um) == pytest.approx(lam, rel=1e-9)
     assert found.wcs.pix2sky([where[1], where[2]])[0] == pytest.approx((dec, ra), abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def real_cubes(real_models, tmp_path_factory):
+    """Paths of cubes of the real exposures: as they come (wavelength table), and linear."""
+    folder = tmp_path_factory.mktemp("real")
+    return {
+        linear: MSA3DCubeStep.call(list(real_models), linear_wave=linear)[0].save(
+            str(folder / f"{linear}_s3d.fits")
+        )
+        for linear in (None, True)
+    }
+
+
+def open_with(viewer, paths):
+    """Data, wavelengths (um) and a function from x, y to ra, dec, as a viewer has them."""
+    if viewer == "specutils":
+        cube = pytest.importorskip("specutils").Spectrum.read(paths[None], format="JWST s3d")
+        return (
+            cube.flux.value,
+            cube.spectral_axis.to_value(u.um),
+            lambda x, y: cube.wcs.pixel_to_world_values(x, y, 0)[:2],
+        )
+    if viewer == "mpdaf":
+        cube = pytest.importorskip("mpdaf.obj").Cube(paths[True], ext=("SCI", "ERR"))
+        return (
+            cube.data.filled(np.nan),
+            cube.wave.coord(unit=u.um),
+            lambda x, y: cube.wcs.pix2sky([y, x])[0][::-1],
+        )
+    cube = pytest.importorskip("spectral_cube").SpectralCube.read(paths[True], hdu=1)
+    return (
+        cube.filled_data[:].value,
+        cube.spectral_axis.to_value(u.um),
+        lambda x, y: cube.wcs.celestial.pixel_to_world_values(x, y),
+    )
+
+
+@pytest.mark.parametrize("viewer", ["spectral_cube", "specutils", "mpdaf"])
+def test_the_object_is_at_its_catalogue_position(viewer, real_cubes):
+    """The light of its two strongest lines comes from within 0.1 arcsec of where it should be."""
+    data, wave, sky = open_with(viewer, real_cubes)
+    for line, width in ((2.62, 0.03), (3.437, 0.025)):
+        distance = np.abs(wave - line) / width
+        on, off = distance < 1, (distance > 2) & (distance < 6)
+        image = np.nanmean(data[on], axis=0) - np.nanmedian(data[off], axis=0)
+        light = np.clip(np.nan_to_num(image) - 0.3 * np.nanmax(image), 0, None)
+        y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+        ra, dec = sky((light * x).sum() / light.sum(), (light * y).sum() / light.sum())
+        east = (ra - 214.8337227) * np.cos(np.deg2rad(dec)) * 3600
+        assert np.hypot(east, (dec - 52.8682822) * 3600) < 0.1  # 0.07 measured

@@ -179,7 +179,7 @@ class _Group:
         # y_slit of all strips in that of the first, then in cells
         units = np.array([(to_slit @ s.matrix)[1, 1] for s in self.strips])
         reach = along[:, None] + units[:, None] * [s.footprint.limits for s in self.strips]
-        cells = CELLS_ALONG / first.row_height
+        cells = CELLS_ALONG / first.footprint.row_height
         origins = (along - reach.min()) * cells + 1
         self.n_along = int(np.ptp(reach) * cells) + 3
         left = (across - across.min()) * CELLS_ACROSS
@@ -239,10 +239,7 @@ class _Strip:
         self.cutout, self.options, self.time = cutout, options, cutout.exposure_time
         self.offset, self.matrix = grid.from_slit(footprint)
         ny = footprint.shape[0]
-        rows = np.arange(ny + 1) - 0.5
-        along = footprint.along(np.array([0.5 * sum(footprint.columns)]), rows)
-        self.row_height = float(np.median(np.abs(np.diff(along[:, 0]))))
-        lam = footprint.wavelength.at_edges(rows[[0, ny // 2, -1]])
+        lam = footprint.wavelength.at_edges(np.array([0, ny // 2, ny]) - 0.5)
         self.backwards = lam[0, 0] > lam[0, -1]
         self.bluest, self.reddest = lam.min(axis=0), lam.max(axis=0)
         self._find_spaxels(grid, 0.5 * options.slit_frac, footprint.limits)

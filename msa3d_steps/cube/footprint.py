@@ -83,12 +83,17 @@ class Footprint:
         return float(ra), float(dec)
 
     @property
-    def pixel_height(self):
-        """Median height of a pixel along the slit, arcsec."""
+    def row_height(self):
+        """Median height of a pixel along the slit, in units of ``y_slit``."""
         rows = np.arange(self.shape[0] + 1) - 0.5
         edges = self.along(np.array([0.5 * sum(self.columns)]), rows)
+        return float(np.median(np.abs(np.diff(edges[:, 0]))))
+
+    @property
+    def pixel_height(self):
+        """Median height of a pixel along the slit, arcsec."""
         _, matrix = self.to_plane(*self.center)
-        return float(np.median(np.abs(np.diff(edges[:, 0]))) * np.hypot(*matrix[:, 1]))
+        return self.row_height * float(np.hypot(*matrix[:, 1]))
 
 
 def footprint_from_wcs(wcs, usable):

@@ -77,7 +77,8 @@ class Surface:
         """
         first, last = self.columns
         basis = _edge_basis(first, last, self.coefficients.shape[1] - 1)
-        start, stop = start or first, last + 1 if stop is None else stop
+        start = first if start is None else start
+        stop = last + 1 if stop is None else stop
         return self._on(basis[:, start - first : stop - first + 1], rows)
 
     def _on(self, basis, rows):
@@ -110,7 +111,8 @@ class Dispersion:
     def at_edges(self, rows, start=None, stop=None):
         """Give the wavelengths at pixel edges, as `Surface` does."""
         first, last = self.columns
-        start, stop = start or first, last + 1 if stop is None else stop
+        start = first if start is None else start
+        stop = last + 1 if stop is None else stop
         return np.tile(self.edges[start : stop + 1], (len(rows), 1))
 
 

@@ -1,0 +1,1 @@
+"""A slit-stepping survey with a known truth, through NIRSpec's own optics."""

@@ -1,0 +1,265 @@
+"""A survey made ready: reference files, slitlets, sources and pointings."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from msa3d_steps.errors import InputError
+from msa3d_steps.simulate.calibration import Response
+from msa3d_steps.simulate.config import Survey
+from msa3d_steps.simulate.detector import NoiseModel
+from msa3d_steps.simulate.exposure import ExposureName, metadata, rate_model
+from msa3d_steps.simulate.geometry import (
+    Pointing,
+    lay_out,
+    offset_pointing,
+    pointing_at,
+)
+from msa3d_steps.simulate.metafile import SHUTTERS_ALONG, Slitlet, write_metafile
+from msa3d_steps.simulate.optics.references import write_wcs_references
+from msa3d_steps.simulate.psf import Psf
+from msa3d_steps.simulate.render import observe
+from msa3d_steps.simulate.scene import Scene
+
+__all__ = ["Bench", "prepare"]
+
+log = logging.getLogger(__name__)
+
+# Quadrants 3 and 4 and these columns put the middle of the gap of the high-resolution gratings
+# near the middle of their range; the traces of neighbours are then parallel.
+QUADRANTS = (3, 4)
+COLUMNS = (150, 210)
+EDGE = 4  # shutters at the ends of a quadrant that stay closed
+CLEARANCE = 2  # shutters between two slitlets, 10 pixels
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that the exposures of a survey have in common.
+
+    Attributes
+    ----------
+    survey : Survey
+        What was asked for.
+    scene : Scene
+        What shines.
+    psf : Psf
+        Point spread function.
+    noise : NoiseModel
+        What the detectors add.
+    slitlets : tuple of Slitlet
+        Open shutters and their sources.
+    slits : dict of str to list of DetectorSlit
+        The slitlets on each detector.
+    responses : dict of str to list of ndarray
+        DN/s per MJy/sr of their pixels.
+    commanded : ndarray
+        Offsets across and along the slits, arcsec, shape ``(n_exposures, 2)``.
+    pointings : tuple of Pointing
+        Where the telescope really looked, for each exposure.
+    """
+
+    survey: Survey
+    scene: Scene
+    psf: Psf
+    noise: NoiseModel
+    slitlets: tuple
+    slits: dict
+    responses: dict
+    commanded: np.ndarray
+    pointings: tuple
+
+    def names(self):
+        """Names of all exposures in the order in which they are taken."""
+        numbers = range(1, self.survey.n_exposures + 1)
+        return [ExposureName(n, d) for n in numbers for d in self.survey.detectors if self.slits[d]]
+
+    def metadata(self, name):
+        """Metadata of an exposure."""
+        index = name.number - 1
+        return metadata(self.survey, name, self.pointings[index], self.commanded[index])
+
+    def to_sky(self, name):
+        """Transform from v2, v3 to the sky in an exposure."""
+        return self.pointings[name.number - 1].to_sky()
+
+    def brightness(self, name):
+        """Average the scene over all pixels of an exposure.
+
+        Returns
+        -------
+        list of ndarray
+            MJy/sr, for each slitlet on the detector.
+        """
+        to_sky = self.to_sky(name)
+        return [
+            observe(self.scene, self.psf, slit.place.on_sky(to_sky), slit.pixels)
+            for slit in self.slits[name.detector]
+        ]
+
+    def rate(self, name, brightness):
+        """Turn brightness into the noise-free rate of a detector, DN/s, ``(2048, 2048)``."""
+        image = np.zeros((2048, 2048), np.float32)
+        slits, responses = self.slits[name.detector], self.responses[name.detector]
+        for slit, response, shown in zip(slits, responses, brightness, strict=True):
+            image[slit.window] += np.nan_to_num(shown * response).astype(np.float32)
+        return image
+
+    def cutouts(self, source_id=None):
+        """Give place and pixels of all cutouts, of one source or of all.
+
+        Returns
+        -------
+        list of tuple
+            `SlitOnSky` and `SlitPixels`.
+        """
+        return [
+            (slit.place.on_sky(pointing.to_sky()), slit.pixels)
+            for pointing in self.pointings
+            for slits in self.slits.values()
+            for slit in slits
+            if source_id is None or slit.model.source_id == source_id
+        ]
+
+
+def prepare(survey, references, metafile, sources=None):
+    """Make a survey ready; writes its MSA metafile.
+
+    Parameters
+    ----------
+    survey : Survey
+        What is asked for.
+    references : str or Path
+        Folder for the WCS reference files; they are written.
+    metafile : str or Path
+        Where to write the MSA metafile.
+    sources : sequence or None
+        Sources in place of those that the survey makes, at their own places.
+
+    Returns
+    -------
+    Bench
+        The survey, ready to be exposed.
+
+    Raises
+    ------
+    InputError
+        If the slitlets do not fit, or nothing falls on the detectors.
+    """
+    paths = write_wcs_references(Path(references), survey.grating, survey.filter)
+    slitlets = _slitlets(survey)
+    write_metafile(metafile, slitlets, survey.n_exposures)
+    slits = {d: _detector_slits(survey, d, paths, metafile) for d in survey.detectors}
+    if not any(slits.values()):
+        raise InputError(f"Survey: no spectrum of {survey.grating} falls on a detector.")
+    commanded, actual = survey.offsets()
+    first = next(slit for found in slits.values() for slit in found)
+    middle = _middle_pointing(survey, first.place)
+    pointings = tuple(offset_pointing(middle, first.place, offset) for offset in actual)
+    if sources is None:
+        sources = survey.make_sources(_places(slitlets, slits, middle))
+    slitlets = tuple(_named(s, source) for s, source in zip(slitlets, sources, strict=True))
+    write_metafile(metafile, slitlets, survey.n_exposures)
+    _name(slits, slitlets)
+    responses = {
+        detector: [_response(survey, detector, slit) for slit in found]
+        for detector, found in slits.items()
+    }
+    scene = Scene(tuple(sources), survey.zodiacal)
+    psf = Psf.named(survey.psf)
+    return Bench(
+        survey, scene, psf, _noise_model(survey), slitlets, slits, responses, commanded, pointings
+    )
+
+
+def _slitlets(survey):
+    """Choose the open shutters, far enough from each other."""
+    banks = np.array_split(np.arange(survey.n_sources), len(QUADRANTS))
+    random = np.random.default_rng([survey.seed, 3])
+    slitlets = []
+    for quadrant, bank in zip(QUADRANTS, banks, strict=True):
+        if not bank.size:
+            continue
+        distance = (SHUTTERS_ALONG - 2 * EDGE) / bank.size
+        if distance < survey.shutters + CLEARANCE:
+            raise InputError(
+                f"Survey: {survey.n_sources} slitlets of {survey.shutters} shutters do not fit "
+                "without overlap of their spectra; take fewer sources or shorter slitlets."
+            )
+        for place, number in enumerate(bank + 1):
+            y = int(EDGE + (place + 0.5) * distance)
+            x = int(random.integers(*COLUMNS, endpoint=True))
+            name = f"source{number}"
+            slitlets.append(
+                Slitlet(int(number), quadrant, x, y, survey.shutters, int(number), name, name, 0, 0)
+            )
+    return slitlets
+
+
+def _detector_slits(survey, detector, references, metafile):
+    """Lay the slitlets out on a detector."""
+    name = ExposureName(1, detector)
+    meta = metadata(survey, name, Pointing(survey.ra, survey.dec, 0.0), (0.0, 0.0))
+    return lay_out(rate_model(meta, name, None), references, metafile)
+
+
+def _middle_pointing(survey, place):
+    """Point so that the reference point is at the survey's position and the slits at its angle."""
+    pointing = pointing_at(place, survey.ra, survey.dec, survey.position_angle)
+    return Pointing(survey.ra, survey.dec, pointing.roll)
+
+
+def _places(slitlets, slits, middle):
+    """Find where the slitlets look in the middle of the pattern, and what wavelengths they see."""
+    to_sky = middle.to_sky()
+    places = []
+    for slitlet in slitlets:
+        own = [s for found in slits.values() for s in found if s.name == str(slitlet.slitlet_id)]
+        if not own:
+            raise InputError(f"Survey: slitlet {slitlet.slitlet_id} falls on no detector.")
+        slit = own[0].place.on_sky(to_sky)
+        along = np.array(slit.along) * 0.5 * (own[0].model.slit_ymin + own[0].model.slit_ymax)
+        ra = slit.ra + along[0] / 3600 / np.cos(np.deg2rad(slit.dec))
+        ranges = [s.wavelength_range() for s in own]
+        places.append((float(ra), float(slit.dec + along[1] / 3600), ranges))
+    return places
+
+
+def _named(slitlet, source):
+    """Give a slitlet the name and place of its source."""
+    return Slitlet(
+        slitlet.slitlet_id, slitlet.quadrant, slitlet.x, slitlet.y, slitlet.n_shutters,
+        source.source_id, f"9999_{source.source_id}", str(source.source_id), source.ra, source.dec,
+    )  # fmt: skip
+
+
+def _name(slits, slitlets):
+    """Write the names and places of the sources into the cutouts."""
+    by_number = {str(slitlet.slitlet_id): slitlet for slitlet in slitlets}
+    for found in slits.values():
+        for slit in found:
+            slitlet = by_number[slit.name]
+            slit.model.source_id = slitlet.source_id
+            slit.model.source_name, slit.model.source_alias = slitlet.source_name, slitlet.alias
+            slit.model.source_ra, slit.model.source_dec = slitlet.ra, slitlet.dec
+            slit.model.stellarity = slitlet.stellarity
+
+
+def _response(survey, detector, slit):
+    """Response of a slitlet's pixels, DN/s per MJy/sr."""
+    model = slit.model
+    response = Response(survey.grating, survey.filter, detector)
+    return response(
+        slit.pixels.lam, slit.pixels.y_slit, model.xstart, model.ystart, model.quadrant,
+        model.shutter_state, model.slit_yscale,
+    )  # fmt: skip
+
+
+def _noise_model(survey):
+    """Make the noise that a survey asks for."""
+    model = NoiseModel(flicker=survey.flicker)
+    if not survey.cosmic_rays:
+        model = NoiseModel(flicker=survey.flicker, cosmic_ray_rate=0.0)
+    return model if survey.noise else model.quiet()

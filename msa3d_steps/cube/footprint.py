@@ -96,7 +96,7 @@ class Footprint:
         return self.row_height * float(np.hypot(*matrix[:, 1]))
 
 
-def footprint_from_wcs(wcs, usable):
+def footprint_from_wcs(wcs, usable, opening=None):
     """Measure the footprint of a cutout with its WCS.
 
     Parameters
@@ -106,6 +106,11 @@ def footprint_from_wcs(wcs, usable):
         that of a rectified spectrum.
     usable : numpy.ndarray
         Boolean, shape ``(ny, nx)``: the pixels that have data; they tell how far the slit is lit.
+        Changed in place: pixels beyond the opening become False.
+    opening : tuple of float, optional
+        Least and largest ``y_slit`` of the open shutters, where they are known. jwst cuts slits
+        out with a margin of half a shutter, where there is no light and what a correction of the
+        bar shadows makes of none.
 
     Returns
     -------
@@ -117,12 +122,15 @@ def footprint_from_wcs(wcs, usable):
     InputError
         Where the WCS gives no finite coordinates.
     """
-    surfaces = _surfaces_of_slit if "gwa" in frame_names(wcs) else _surfaces_of_rectified
+    from_detector = "gwa" in frame_names(wcs)
+    surfaces = _surfaces_of_slit if from_detector else _surfaces_of_rectified
     lit = np.flatnonzero(usable.any(axis=0))
     if not lit.size:
         raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")
     columns = int(lit[0]), int(lit[-1])
     wavelength, along, slit_to_sky = surfaces(wcs, usable.shape, columns)
+    if from_detector and opening is not None:
+        _leave_out_ends(along, usable, opening)
     limits, n_lit = _lit_range(along, usable)
     sky = slit_to_sky(wavelength, limits)
     return Footprint(usable.shape, wavelength, along, limits, columns, n_lit, sky)
@@ -189,6 +197,17 @@ def _edges_between(middles):
     return np.concatenate(
         [[1.5 * middles[0] - 0.5 * middles[1]], inner, [1.5 * middles[-1] - 0.5 * middles[-2]]]
     )
+
+
+def _leave_out_ends(along, usable, opening):
+    """Make pixels unusable whose middle is beyond the open shutters."""
+    first, last = along.columns
+    y_slit = along(np.arange(first, last + 1.0), np.arange(usable.shape[0] * 1.0))
+    inside = (y_slit >= opening[0]) & (y_slit <= opening[1])
+    lit = usable[:, first : last + 1]
+    if not (lit & inside).any():
+        raise InputError("no pixel within the open shutters has data; leave this slit out")
+    lit &= inside
 
 
 def _lit_range(along, usable):

@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 
 UNIT = "mjy/sr"
 
+SHUTTER_DISTANCE = 1.15
+"""Distance of two shutters along the slit in open heights, for data that do not tell it (jwst)."""
+
 
 @dataclass(frozen=True)
 class Cutout:
@@ -173,6 +176,7 @@ def _cutout(slit, meta, file, name):
     dq = _get(slit, "dq")
     if dq is not None and np.shape(dq) == data.shape:
         usable &= (np.asarray(dq) & dqflags["DO_NOT_USE"]) == 0
+    footprint = footprint_from_wcs(wcs, usable, _opening(slit))
     data[~usable] = np.nan
     read_variance = _get(slit, "var_rnoise")
     if np.shape(read_variance) == data.shape and np.any(np.nan_to_num(read_variance) > 0):
@@ -180,7 +184,6 @@ def _cutout(slit, meta, file, name):
     else:
         read_variance = None
 
-    footprint = footprint_from_wcs(wcs, usable)
     pointing = (_get(meta, "wcsinfo.ra_ref"), _get(meta, "wcsinfo.dec_ref"))
     if pointing[0] is None:
         pointing = (_get(slit, "meta.wcsinfo.ra_ref"), _get(slit, "meta.wcsinfo.dec_ref"))
@@ -209,6 +212,20 @@ def _get(node, path):
         if node is None:
             return None
     return node
+
+
+def _opening(slit):
+    """Least and largest ``y_slit`` of the open shutters; None where they are not known.
+
+    A shutter is open over 1 unit of ``y_slit``; the middle of the one called ``x`` in the shutter
+    state is 0, and the distance of two middles is the slit's scale.
+    """
+    state = str(_get(slit, "shutter_state") or "")
+    if state.count("x") != 1:
+        return None
+    distance = float(_get(slit, "slit_yscale") or SHUTTER_DISTANCE)
+    below, above = state.index("x"), len(state) - state.index("x") - 1
+    return -0.5 - below * distance, 0.5 + above * distance
 
 
 def _check_unit(unit):

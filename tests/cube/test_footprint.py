@@ -9,6 +9,7 @@ from scene import Y_UNIT, synthetic_template
 from stdatamodels.jwst.transforms.models import Logical
 
 from msa3d_steps.cube.footprint import footprint_from_wcs
+from msa3d_steps.cube.sources import cutout_from_slit
 from msa3d_steps.cube.tangent import from_plane, to_plane
 from msa3d_steps.cube.transforms import frame_names, transform_between
 from msa3d_steps.errors import InputError
@@ -168,3 +169,24 @@ def test_tangent_plane_is_that_of_fits():
     wcs.wcs.crpix, wcs.wcs.cdelt = [1, 1], [1 / 3600, 1 / 3600]
     ra, dec = from_plane(np.array([0.0, 3.0, -4.0]), np.array([0.0, -2.0, 5.0]), 10.0, 85.0)
     np.testing.assert_allclose(wcs.wcs_world2pix(ra, dec, 0), [[0, 3, -4], [0, -2, 5]], atol=1e-8)
+
+
+def test_ends_beyond_the_open_shutters_are_left_out(real_models):
+    """The three exposures are nods: the source is in the middle, the first and the last shutter.
+
+    A shutter is open over 1, its neighbours are 1.15 away; jwst cuts half a shutter more out.
+    """
+    openings = {"1x1": (-1.65, 1.65), "x11": (-0.5, 2.8), "11x": (-2.8, 0.5)}
+    for model in real_models:
+        cutout = cutout_from_slit(model, model.meta, "x.fits")
+        half_a_pixel = 0.5 * cutout.footprint.row_height
+        opening = openings[model.shutter_state]
+        assert cutout.footprint.limits == pytest.approx(opening, abs=1.1 * half_a_pixel)
+        columns = np.arange(model.data.shape[1] * 1.0)
+        y_slit = cutout.footprint.along(columns, np.arange(model.data.shape[0] * 1.0))
+        inside = (y_slit > opening[0]) & (y_slit < opening[1])
+        assert np.isnan(cutout.data[~inside]).all()
+        # the light ends there: what is left out has 15% of the brightness of what stays
+        outside = ~inside & np.isfinite(model.data)
+        dark, bright = np.median(model.data[outside]), np.nanmedian(cutout.data)
+        assert 0 < dark < 0.3 * bright

@@ -149,7 +149,8 @@ def test_rectified_input(real_models, tmp_path):
         lit = np.nan_to_num(np.where(image > 0.5 * np.nanmax(image), image, 0))
         place.append(c.meta.wcs((lit * np.arange(lit.size)).sum() / lit.sum(), 1, 9)[:2])
         middle = image.size // 2
-        white.append(np.nanmean(image[middle - 7 : middle + 8]))
+        # further out, rectified spectra have dark ends of slits in them, which cutouts leave out
+        white.append(np.nanmean(image[middle - 2 : middle + 3]))
     assert white[1] == pytest.approx(white[0], rel=0.05)
     (ra0, dec0), (ra1, dec1) = place
     assert np.hypot((ra1 - ra0) * np.cos(np.deg2rad(dec0)), dec1 - dec0) * 3600 < 0.05

@@ -17,7 +17,7 @@ from msa3d_steps.simulate.scene import SPEED_OF_LIGHT, PointSource
 __all__ = ["CubeGrid", "expected_cube", "read_grid", "truth_cube"]
 
 AT_ONCE = 5_000_000  # numbers in the images of the clouds that are worked on together
-SUBSAMPLES = 8  # points across a spaxel where a perfect reduction asks which pixels cover it
+POINTS = 150  # points of a spaxel where a perfect reduction asks which pixels cover it
 
 
 @dataclass(frozen=True)
@@ -238,10 +238,7 @@ def expected_cube(scene, psf, grid, slits):
     covered : ndarray
         Part of each voxel's spaxel that pixels cover, same shape.
     """
-    x, y = grid.axes()
-    part = (np.arange(SUBSAMPLES) - (SUBSAMPLES - 1) / 2) / SUBSAMPLES * grid.scale
-    fine_x, fine_y = (np.add.outer(axis, part).ravel() for axis in (x, y))
-    east, north = grid.to_sky(*np.meshgrid(fine_x, fine_y))
+    east, north = grid.to_sky(*_points(grid))
     total = np.zeros((grid.wavelengths.size, *east.shape))
     count = np.zeros(total.shape, np.int16)
     for slit, pixels in slits:
@@ -250,12 +247,23 @@ def expected_cube(scene, psf, grid, slits):
             continue
         shown = observe(scene, psf, slit, nominal)
         _drop(total, count, slit, nominal, shown, _offsets(grid, slit, east, north))
-    shape = (grid.wavelengths.size, grid.ny, SUBSAMPLES, grid.nx, SUBSAMPLES)
-    covered = (count > 0).reshape(shape).sum(axis=(2, 4))
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    mean = mean.reshape(shape).sum(axis=(2, 4))
+    covered = (count > 0).sum(axis=-1)
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0).sum(axis=-1)
     cube = np.where(covered > 0, mean / np.maximum(covered, 1), np.nan)
-    return cube, covered / SUBSAMPLES**2
+    return cube, covered / POINTS
+
+
+def _points(grid):
+    """Scatter points over the spaxels, offsets in x and y (arcsec), shape ``(ny, nx, POINTS)``.
+
+    The points of a spaxel are the R2 sequence of Roberts (2018), shifted at random from spaxel to
+    spaxel, so that gaps of a few mas between slits are met as often as they should be.
+    """
+    x, y = grid.axes()
+    steps = np.arange(POINTS)[:, None] * np.array([0.7548776662466927, 0.5698402909980532])
+    shifts = np.random.default_rng(0).random((grid.ny, grid.nx, 1, 2))
+    parts = ((steps + shifts) % 1 - 0.5) * grid.scale
+    return x[:, None] + parts[..., 0], y[:, None, None] + parts[..., 1]
 
 
 def _offsets(grid, slit, east, north):

@@ -1,8 +1,7 @@
-# make test: set up and run the tests. make demo: set up and build a cube of real exposures.
+# make test: set up and run the tests. make demo: set up, simulate a survey and build its cubes.
 # PYTHON is the interpreter that the environment is made with; VENV is where it is made.
 PYTHON ?= python3
 VENV ?= .venv
-DATA ?= ../shared/data
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -12,7 +11,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
 
 demo: $(INSTALLED)
-	$(BIN)/python demo.py $(DATA)
+	$(BIN)/python demo.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,9 +1,7 @@
-"""Run the main job and say what came out: ``python demo.py [FOLDER_WITH_EXPOSURES]``.
+"""Simulate a slit-stepping survey, build its cubes, hold them against the truth: ``make demo``."""
 
-Without exposures a small survey of an analytic source is made first.
-"""
-
-import json
+import logging
+import shutil
 import subprocess
 import sys
 import warnings
@@ -12,162 +10,141 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
-from scipy.ndimage import median_filter
+
+from msa3d_steps.simulate.measure import line_window, measure_line, velocity_map
+from msa3d_steps.simulate.record import read_truth
+from msa3d_steps.simulate.scene import Scene
+from msa3d_steps.simulate.truth import expected_cube, read_grid
 
 HERE = Path(__file__).parent
 OUT = HERE / "demo"
+SURVEY, CUBES, PICTURE = OUT / "survey", OUT / "cubes", OUT / "demo.png"
+LINE = "[OIII]5007"
+RADIUS = 0.45  # arcsec about a galaxy in which its flux is measured
 
 
-def main(folder):
-    """Build the cube, draw it and print what it is."""
+def main():
+    """Simulate, build, measure and draw."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     OUT.mkdir(exist_ok=True)
-    exposures = sorted(folder.resolve().glob("jw*_nrs?_*.fits")) or make_exposures()
-    asn = write_association(exposures)
-    print(f"{len(exposures)} exposures, {asn.relative_to(HERE)}\n$ strun msa3d_cube {asn.name}")
-    strun = Path(sys.executable).with_name("strun")
-    command = [str(strun), "msa3d_cube", str(asn), f"--output_dir={OUT}", "--log-level=WARNING"]
-    subprocess.run(command, check=True)  # noqa: S603 - our own command
-    cube = max(OUT.glob("*_s3d.fits"), key=lambda path: path.stat().st_mtime)
-    picture = OUT / "cube.png"
-    describe(cube)
-    draw(cube, picture)
-    print(f"\ncube     {cube.relative_to(HERE)}\npicture  {picture.relative_to(HERE)}")
+    run("msa3d_simulate", SURVEY, "--maximum-cores=all")
+    shutil.rmtree(CUBES, ignore_errors=True)
+    CUBES.mkdir()
+    run("strun", SURVEY / "msa3d_cube.asdf", f"--output_dir={CUBES}", "--log-level=WARNING")
+    truth = read_truth(SURVEY)
+    galaxies = [Comparison(truth, path) for path in sorted(CUBES.glob("*_s3d.fits"))]
+    print(f"\n{LINE}, cube beside truth (the scene through point spread function and slits)\n")
+    print("source       redshift   flux, 1e-20 W/m2       centroid off by   rotation, km/s")
+    print("                        cube          truth    east   north      cube   truth")
+    for galaxy in galaxies:
+        print(galaxy.row())
+    draw(galaxies)
+    print(f"\ncubes    {CUBES.relative_to(HERE)}/\npicture  {PICTURE.relative_to(HERE)}")
 
 
-def make_exposures():
-    """Write a survey of 5 steps x 3 dithers of an analytic source."""
-    sys.path.insert(0, str(HERE / "tests"))
-    from scene import Blob, as_model, pattern, sample, survey, synthetic_template
-
-    template = synthetic_template()
-    ra, dec = template.source
-    blobs = [Blob(1.0, ra, dec, 0.25, slope=0.5), Blob(0.02, ra, dec, 0.2, 1.1, 0.004)]
-    sampling = sample(template.wcs, template.shape, (-2.4, 2.4))
-    paths = []
-    for slit in survey(template, pattern(5, 3), blobs, sampling=sampling, error=0.05):
-        noise = np.random.default_rng(len(paths)).normal(0, 0.05, slit.data.shape)
-        slit.data += noise.astype(np.float32)
-        model = as_model(slit)
-        paths.append(OUT / model.meta.filename)
-        model.save(str(paths[-1]))
-    return paths
+def run(command, *arguments):
+    """Run a command of the package and show it."""
+    words = [str(a).removeprefix(f"{HERE}/") for a in arguments]
+    print("$", command, *words, flush=True)
+    path = Path(sys.executable).with_name(command)
+    subprocess.run([str(path), *words], check=True, cwd=HERE)  # noqa: S603 - our own command
 
 
-def write_association(exposures):
-    """Write the association of all exposures."""
-    product = f"{exposures[0].name.split('_')[0]}_{{source_id}}_nirspec"
-    members = [{"expname": str(path), "exptype": "science"} for path in exposures]
-    asn = {
-        "asn_type": "spec3", "asn_rule": "DMS_Level3_Base", "asn_id": "a3001", "asn_pool": "none",
-        "program": "00000", "products": [{"name": product, "members": members}],
-    }  # fmt: skip
-    path = OUT / "asn.json"
-    path.write_text(json.dumps(asn, indent=1))
-    return path
+class Comparison:
+    """A galaxy's line in its cube and in the truth."""
+
+    def __init__(self, truth, path):
+        with fits.open(path) as file:
+            self.label, source_id = file[0].header["SRCLABEL"], file[0].header["SOURCEID"]
+            data, err = file["SCI"].data.astype(float), file["ERR"].data.astype(float)
+        self.source = truth.source(source_id)
+        self.line = next(line for line in self.source.lines if line.name == LINE)
+        whole = read_grid(path)
+        low, high = line_window(self.source, self.line)
+        window = (whole.wavelengths >= low) & (whole.wavelengths <= high)
+        self.grid = whole.window(low, high)
+        self.cube, self.err = data[window], err[window]
+        scene = Scene((self.source,), truth.scene.zodiacal, truth.scene.zodiacal_slope)
+        self.truth, covered = expected_cube(scene, truth.psf, self.grid, truth.cutouts(source_id))
+        x, y = np.meshgrid(*self.grid.axes())
+        across, along = self.grid.coordinates(self.source, *np.zeros((2, 1)))
+        self.inside = np.hypot(x - across, y - along) < RADIUS
+        self.inside &= (covered > 0.9).all(axis=0) & np.isfinite(self.cube).all(axis=0)
+        self.spectrum = np.nanmean(np.where(self.inside, self.cube, np.nan), axis=(1, 2))
+        self.expected = np.nanmean(np.where(self.inside, self.truth, np.nan), axis=(1, 2))
+
+    def row(self):
+        """Word a line of the table."""
+        arguments = self.source, self.line, self.grid
+        cube = measure_line(*arguments, self.cube, self.err, self.inside)
+        truth = measure_line(*arguments, self.truth, None, self.inside)
+        unit = self.line.flux / self.source.line_brightness(self.line)
+        east, north = 1e3 * (cube.east - truth.east), 1e3 * (cube.north - truth.north)
+        return (
+            f"{self.label}  {self.source.redshift:7.3f}  {cube.flux * unit:6.2f} +- "
+            f"{cube.flux_error * unit:4.2f}  {truth.flux * unit:6.2f}   {east:+5.1f}  {north:+5.1f}"
+            f" mas   {cube.rotation:5.1f}   {truth.rotation:5.1f}"
+        )
 
 
-def read(path):
-    """Read data, errors, wavelengths (um), celestial WCS, primary header and exposures."""
-    with fits.open(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        waves = np.asarray(file["WCS-TABLE"].data["wavelength"], float).ravel()
-        wcs = WCS(file["SCI"].header, file).celestial
-        planes = [np.array(file[name].data, float) for name in ("SCI", "ERR")]
-        return *planes, waves, wcs, file[0].header, np.array(file["EXPOSURES"].data)
-
-
-def mean(data, err, axis):
-    """Mean weighted by the inverse variance, and its error; NaN without coverage."""
-    weight = np.where(np.isfinite(data), 1 / np.where(err > 0, err, np.inf) ** 2, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        total = weight.sum(axis=axis)
-        return (np.nan_to_num(data) * weight).sum(axis=axis) / total, 1 / np.sqrt(total)
-
-
-def strongest_line(data, err):
-    """Channels of the strongest emission line, and of the continuum beside it."""
-    spectrum, error = mean(data, err, (1, 2))
-    excess = spectrum - median_filter(np.nan_to_num(spectrum), 31)
-    significance = np.nan_to_num(excess / error)[10:-10]
-    peak = 10 + int(np.argmax(significance))
-    distance = np.abs(np.arange(spectrum.size) - peak)
-    return distance <= 3, (distance > 6) & (distance < 20), peak
-
-
-def line_image(data, err):
-    """Image in the strongest line, continuum subtracted, and the line's channel."""
-    on, off, peak = strongest_line(data, err)
-    return mean(data[on], err[on], 0)[0] - mean(data[off], err[off], 0)[0], peak
-
-
-def brightest(image):
-    """Middle of the brightest part of an image: x, y."""
-    light = np.clip(np.nan_to_num(image) - 0.3 * np.nanmax(image), 0, None)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    return (light * x).sum() / light.sum(), (light * y).sum() / light.sum()
-
-
-def describe(path):
-    """Print what the cube is."""
-    data, err, waves, wcs, header, exposures = read(path)
-    image, peak = line_image(data, err)
-    ra, dec = wcs.pixel_to_world_values(*brightest(image))
-    catalogue = header["SRCRA"], header["SRCDEC"]
-    distance = 3600 * np.hypot((ra - catalogue[0]) * np.cos(np.deg2rad(dec)), dec - catalogue[1])
-    print(
-        f"\nsource   {header['SRCLABEL']} ({header['SRCNAME']})"
-        f"\ngrid     {data.shape[2]} x {data.shape[1]} spaxels of {wcs.wcs.cdelt[1] * 3600:.2f} "
-        f"arcsec, {waves.size} channels, {waves[0]:.3f} to {waves[-1]:.3f} um"
-        f"\npattern  {header['NSTEPS']} step(s) x {header['NDITHERS']} dither(s), "
-        f"{exposures['exposure_time'].sum():.0f} s"
-        f"\npixels   {exposures['pixels_used'].sum()} used, "
-        f"{exposures['pixels_rejected'].sum()} rejected"
-        f"\nline     at {waves[peak]:.3f} um, from {ra:.6f} {dec:+.6f}: "
-        f"{distance:.3f} arcsec from the catalogue position"
-    )
-
-
-def draw(path, picture):
-    """Draw white light, the strongest line and the spectrum."""
+def draw(galaxies):
+    """Draw line map, velocity map and spectrum of each galaxy: cube beside truth."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    data, err, waves, wcs, header, _ = read(path)
-    image, peak = line_image(data, err)
-    x0, y0 = brightest(image)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    scale = wcs.wcs.cdelt[1] * 3600
-    near = np.hypot(x - x0, y - y0) * scale < 0.25
-    spectrum, error = mean(data[:, near], err[:, near], 1)
-    place = wcs.world_to_pixel_values(header["SRCRA"], header["SRCDEC"])
-    offset = (np.array(place) - [(n - 1) / 2 for n in image.shape[::-1]]) * scale
-    half_x, half_y = 0.5 * scale * image.shape[1], 0.5 * scale * image.shape[0]
-
-    fig = plt.figure(figsize=(11, 4.4), layout="constrained")
-    panels = fig.subplot_mosaic("AC;BC", width_ratios=[1, 1.4])
-    for name, plane, title in (
-        ("A", mean(data, err, 0)[0], "white light, with the sky"),
-        ("B", image, f"line at {waves[peak]:.2f} um, continuum subtracted"),
-    ):
-        panel = panels[name]
-        shown = panel.imshow(
-            plane, origin="lower", cmap="cividis", extent=(half_x, -half_x, -half_y, half_y)
-        )
-        fig.colorbar(shown, ax=panel, label="MJy/sr", location="bottom", shrink=0.9, pad=0.02)
-        panel.plot(-offset[0], offset[1], "+", color="white", ms=13, mew=1.5)
-        panel.set(title=title, xlabel="arcsec east of the middle", ylabel="north")
-    panel = panels["C"]
-    panel.fill_between(waves, spectrum - error, spectrum + error, color="#56b4e9", lw=0)
-    panel.step(waves, spectrum, where="mid", color="#0072b2", lw=1)
-    low, high = np.nanpercentile(spectrum, [0.5, 99.7])
-    panel.set(
-        xlabel="wavelength (um)", ylabel="surface brightness (MJy/sr)",
-        title=f"{header['SRCNAME']} within 0.25 arcsec of the line's middle",
-        ylim=(low - 0.15 * (high - low), high + 0.15 * (high - low)),
+    fig, axes = plt.subplots(
+        len(galaxies), 5, figsize=(13, 2.7 * len(galaxies)), layout="constrained",
+        width_ratios=[1, 1, 1, 1, 1.5], squeeze=False,
     )  # fmt: skip
-    fig.savefig(picture, dpi=110)
+    for row, galaxy in zip(axes, galaxies, strict=True):
+        draw_maps(fig, row[:4], galaxy)
+        draw_spectrum(row[4], galaxy)
+    for panel, title in zip(
+        axes[0],
+        (f"{LINE}, cube", f"{LINE}, truth", "velocity, cube", "velocity, truth", "spectrum"),
+        strict=True,
+    ):
+        panel.set_title(title)
+    fig.savefig(PICTURE, dpi=110)
+
+
+def draw_maps(fig, panels, galaxy):
+    """Draw the maps of a galaxy."""
+    arguments = galaxy.source, galaxy.line, galaxy.grid
+    maps = [velocity_map(*arguments, cube) for cube in (galaxy.cube, galaxy.truth)]
+    x, y = galaxy.grid.axes()
+    half = galaxy.grid.scale / 2
+    extent = (-x[0] + half, -x[-1] - half, y[0] - half, y[-1] + half)
+    peak = np.nanmax(maps[1][0])
+    bright = maps[1][0] > 0.03 * peak
+    fastest = np.nanmax(np.abs(maps[1][1][bright]))
+    seen = np.isfinite(galaxy.truth).any(axis=0)
+    for panel, (flux, _) in zip(panels[:2], maps, strict=True):
+        shown = panel.imshow(
+            np.where(seen, flux * 1e3, np.nan), origin="lower", extent=extent, cmap="cividis",
+            vmin=0, vmax=peak * 1e3,
+        )  # fmt: skip
+    fig.colorbar(shown, ax=panels[1], label="MJy/sr nm", shrink=0.9)
+    for panel, (_, velocity) in zip(panels[2:4], maps, strict=True):
+        shown = panel.imshow(
+            np.where(bright, velocity, np.nan), origin="lower", extent=extent, cmap="RdYlBu_r",
+            vmin=-fastest, vmax=fastest,
+        )  # fmt: skip
+    fig.colorbar(shown, ax=panels[3], label="km/s", shrink=0.9)
+    for panel in panels:
+        panel.set(xlim=(0.9, -0.9), ylim=(-0.9, 0.9), xlabel="arcsec east")
+    panels[0].set_ylabel(f"{galaxy.label}\narcsec north")
+
+
+def draw_spectrum(panel, galaxy):
+    """Draw the mean spectrum of a galaxy about its line."""
+    lam = galaxy.grid.wavelengths
+    panel.step(lam, galaxy.spectrum, where="mid", color="#0072b2", lw=1.2, label="cube")
+    panel.plot(lam, galaxy.expected, color="#d55e00", lw=1, label="truth")
+    panel.set(xlabel="wavelength (um)", ylabel="MJy/sr")
+    panel.legend(frameon=False)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data"))
+    main()

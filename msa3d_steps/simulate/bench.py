@@ -10,7 +10,7 @@ from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.calibration import Response
 from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.detector import NoiseModel
-from msa3d_steps.simulate.exposure import ExposureName, metadata, rate_model
+from msa3d_steps.simulate.exposure import PROGRAM, ExposureName, metadata, rate_model
 from msa3d_steps.simulate.geometry import (
     Pointing,
     lay_out,
@@ -29,10 +29,48 @@ log = logging.getLogger(__name__)
 
 # Quadrants 3 and 4 and these columns put the middle of the gap of the high-resolution gratings
 # near the middle of their range; the traces of neighbours are then parallel.
-QUADRANTS = (3, 4)
-COLUMNS = (150, 210)
+QUADRANTS, COLUMNS = (3, 4), (150, 210)
+# The spectra of the prism are short: whole on NRS1 from quadrants 3 and 4, on NRS2 from 2 and 1.
+PRISM_QUADRANTS, PRISM_COLUMNS = (3, 2, 4, 1), (100, 170)
 EDGE = 4  # shutters at the ends of a quadrant that stay closed
 CLEARANCE = 2  # shutters between two slitlets, 10 pixels
+OPEN = 0.5  # half the open height of a shutter, in units of itself
+
+
+@dataclass(frozen=True)
+class StuckShutter:
+    """A shutter that never closes, away from all slitlets; the background shines through it.
+
+    Attributes
+    ----------
+    quadrant, x, y : int
+        Which shutter, as in `Slitlet`.
+    slits : dict of str to list of DetectorSlit
+        Where its spectrum falls on each detector; an empty list if it does not.
+    responses : dict of str to list of ndarray
+        DN/s per MJy/sr of the pixels there.
+    """
+
+    quadrant: int
+    x: int
+    y: int
+    slits: dict
+    responses: dict
+
+    @property
+    def place(self):
+        """Quadrant, x and y."""
+        return self.quadrant, self.x, self.y
+
+    def add_light(self, image, detector, scene):
+        """Add its light to the rate of a detector, DN/s, in place.
+
+        The blur beyond the shutter's open height is left out, for jwst does not flag it.
+        """
+        for slit, response in zip(self.slits[detector], self.responses[detector], strict=True):
+            light = scene.background(slit.pixels.lam) * response
+            light[np.abs(slit.pixels.y_slit) > OPEN] = 0
+            image[slit.window] += np.nan_to_num(light).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -59,6 +97,8 @@ class Bench:
         Offsets across and along the slits, arcsec, shape ``(n_exposures, 2)``.
     pointings : tuple of Pointing
         Where the telescope really looked, for each exposure.
+    stuck : StuckShutter or None
+        A shutter that never closes, if there is room for its spectrum.
     """
 
     survey: Survey
@@ -70,6 +110,7 @@ class Bench:
     responses: dict
     commanded: np.ndarray
     pointings: tuple
+    stuck: StuckShutter | None = None
 
     def names(self):
         """Names of all exposures in the order in which they are taken."""
@@ -105,6 +146,8 @@ class Bench:
         slits, responses = self.slits[name.detector], self.responses[name.detector]
         for slit, response, shown in zip(slits, responses, brightness, strict=True):
             image[slit.window] += np.nan_to_num(shown * response).astype(np.float32)
+        if self.stuck:
+            self.stuck.add_light(image, name.detector, self.scene)
         return image
 
     def cutouts(self, source_id=None):
@@ -150,8 +193,10 @@ def prepare(survey, references, metafile, sources=None):
     """
     paths = write_wcs_references(Path(references), survey.grating, survey.filter)
     slitlets = _slitlets(survey)
-    write_metafile(metafile, slitlets, survey.n_exposures)
+    extra = _stuck_slitlet(slitlets)
+    write_metafile(metafile, [*slitlets, *extra], survey.n_exposures, program=int(PROGRAM))
     slits = {d: _detector_slits(survey, d, paths, metafile) for d in survey.detectors}
+    stuck = _take_stuck_shutter(survey, slits, extra)
     if not any(slits.values()):
         raise InputError(f"Survey: no spectrum of {survey.grating} falls on a detector.")
     commanded, actual = survey.offsets()
@@ -161,7 +206,7 @@ def prepare(survey, references, metafile, sources=None):
     if sources is None:
         sources = survey.make_sources(_places(slitlets, slits, middle))
     slitlets = tuple(_named(s, source) for s, source in zip(slitlets, sources, strict=True))
-    write_metafile(metafile, slitlets, survey.n_exposures)
+    write_metafile(metafile, slitlets, survey.n_exposures, program=int(PROGRAM))
     _name(slits, slitlets)
     responses = {
         detector: [_response(survey, detector, slit) for slit in found]
@@ -170,16 +215,20 @@ def prepare(survey, references, metafile, sources=None):
     scene = Scene(tuple(sources), survey.zodiacal)
     psf = Psf.named(survey.psf)
     return Bench(
-        survey, scene, psf, _noise_model(survey), slitlets, slits, responses, commanded, pointings
-    )
+        survey, scene, psf, _noise_model(survey), slitlets, slits, responses, commanded, pointings,
+        stuck,
+    )  # fmt: skip
 
 
 def _slitlets(survey):
     """Choose the open shutters, far enough from each other."""
-    banks = np.array_split(np.arange(survey.n_sources), len(QUADRANTS))
+    quadrants, columns = QUADRANTS, COLUMNS
+    if survey.grating == "PRISM":
+        quadrants, columns = PRISM_QUADRANTS, PRISM_COLUMNS
+    banks = np.array_split(np.arange(survey.n_sources), len(quadrants))
     random = np.random.default_rng([survey.seed, 3])
     slitlets = []
-    for quadrant, bank in zip(QUADRANTS, banks, strict=True):
+    for quadrant, bank in zip(quadrants, banks, strict=True):
         if not bank.size:
             continue
         distance = (SHUTTERS_ALONG - 2 * EDGE) / bank.size
@@ -190,12 +239,63 @@ def _slitlets(survey):
             )
         for place, number in enumerate(bank + 1):
             y = int(EDGE + (place + 0.5) * distance)
-            x = int(random.integers(*COLUMNS, endpoint=True))
+            x = int(random.integers(*columns, endpoint=True))
             name = f"source{number}"
             slitlets.append(
                 Slitlet(int(number), quadrant, x, y, survey.shutters, int(number), name, name, 0, 0)
             )
     return slitlets
+
+
+def _stuck_slitlet(slitlets):
+    """Choose a shutter in the middle of the widest hole between the slitlets of a quadrant.
+
+    Returns
+    -------
+    list of Slitlet
+        It alone as a slitlet, or nothing where there is no room.
+    """
+    holes = []
+    for quadrant in {slitlet.quadrant: None for slitlet in slitlets}:
+        own = sorted((s for s in slitlets if s.quadrant == quadrant), key=lambda s: s.y)
+        low = [EDGE, *(slitlet.columns[-1] for slitlet in own)]
+        high = [*(slitlet.columns[0] for slitlet in own), SHUTTERS_ALONG - EDGE + 1]
+        near = [own[0], *own]
+        holes += [
+            (above - below - 1, (below + above) // 2, slitlet)
+            for below, above, slitlet in zip(low, high, near, strict=True)
+        ]
+    width, y, slitlet = max(holes, key=lambda hole: hole[0])
+    if width < 1 + 2 * CLEARANCE:
+        return []
+    number = len(slitlets) + 1
+    return [Slitlet(number, slitlet.quadrant, slitlet.x, y, 1, number, "stuck", "stuck", 0, 0)]
+
+
+def _take_stuck_shutter(survey, slits, extra):
+    """Take the stuck shutter out of what lies on the detectors; None if it hits a slitlet."""
+    if not extra:
+        return None
+    (slitlet,) = extra
+    name = str(slitlet.slitlet_id)
+    own = {d: [slit for slit in found if slit.name == name] for d, found in slits.items()}
+    for found in slits.values():
+        found[:] = [slit for slit in found if slit.name != name]
+    if any(_touch(a, b) for d in own for a in own[d] for b in slits[d]):
+        log.info("no room on the detectors for a shutter that is stuck open")
+        return None
+    responses = {d: [_response(survey, d, slit) for slit in found] for d, found in own.items()}
+    return StuckShutter(slitlet.quadrant, slitlet.x, slitlet.y, own, responses)
+
+
+def _touch(slit, other):
+    """Say whether the light of a slitlet falls into the cutout of another."""
+    lit = np.nonzero(np.isfinite(slit.pixels.lam))
+    inside = [
+        (pixels + own.start >= cut.start) & (pixels + own.start < cut.stop)
+        for pixels, own, cut in zip(lit, slit.window, other.window, strict=True)
+    ]
+    return bool((inside[0] & inside[1]).any())
 
 
 def _detector_slits(survey, detector, references, metafile):
@@ -231,7 +331,8 @@ def _named(slitlet, source):
     """Give a slitlet the name and place of its source."""
     return Slitlet(
         slitlet.slitlet_id, slitlet.quadrant, slitlet.x, slitlet.y, slitlet.n_shutters,
-        source.source_id, f"9999_{source.source_id}", str(source.source_id), source.ra, source.dec,
+        source.source_id, f"{int(PROGRAM)}_{source.source_id}", str(source.source_id),
+        source.ra, source.dec,
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def write_calibration_references(folder, grating, filter_, stuck_open=None):
         As in the keywords GRATING and FILTER.
     stuck_open : tuple of int, optional
         Quadrant, x and y (as in `Slitlet`) of a shutter that never closes; jwst flags what it
-        could illuminate, no light is simulated. Without, there is no ``msaoper`` file.
+        could illuminate. Without, there is no ``msaoper`` file.
 
     Returns
     -------

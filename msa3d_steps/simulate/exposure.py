@@ -1,12 +1,16 @@
 """The exposures of a survey as jwst models: rate images and calibrated slitlets."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.time import Time, TimeDelta
 from stdatamodels.jwst.datamodels import ImageModel, MultiSlitModel, dqflags
 
-__all__ = ["ExposureName", "cal_model", "metadata", "rate_model"]
+from msa3d_steps.simulate.calibration import flat_bad_pixels
+from msa3d_steps.simulate.throughput import ARCSEC2, PIXEL_AREA, conversion, find_grating
+
+__all__ = ["PROGRAM", "ExposureName", "cal_model", "metadata", "rate_model"]
 
 PROGRAM, OBSERVATION, VISIT, GROUP = "09999", "001", "001", "03101"
 SCA_NUMBER = {"NRS1": 491, "NRS2": 492}
@@ -14,10 +18,13 @@ READOUT_AXES = {"NRS1": (2, 1), "NRS2": (-2, -1)}  # fastaxis, slowaxis
 START = Time("2024-06-01T00:00:00", scale="utc")
 OVERHEAD = 120.0  # s between exposures
 GROUP_TIME = 72.944  # s, of NRSIRS2
-WCS_STEPS = ("assign_wcs", "msa_flagging", "extract_2d", "srctype")
-CALIBRATED = (*WCS_STEPS, "flat_field", "pathloss", "barshadow", "photom")
+RAMP_STEPS = ("dq_init", "saturation", "superbias", "refpix", "linearity", "dark_sub", "jump",
+              "ramp_fit", "gain_scale")  # fmt: skip
+DONE = ("assign_wcs", "extract_2d", "srctype", "flat_field", "pathloss", "barshadow", "photom")
+SKIPPED = ("badpix_selfcal", "bkg_subtract", "clean_flicker_noise", "imprint", "wavecorr")
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
-NON_SCIENCE = dqflags.pixel["NON_SCIENCE"]
+NO_FLAT = DO_NOT_USE | dqflags.pixel["NO_FLAT_FIELD"] | dqflags.pixel["UNRELIABLE_FLAT"]
+ARCSEC2_IN_MICROJANSKY = 1e12 * ARCSEC2  # uJy per MJy/sr over one square arcsecond
 
 
 @dataclass(frozen=True)
@@ -177,13 +184,11 @@ def rate_model(meta, name, exposed):
         arrays = {key: getattr(exposed, key) for key in arrays}
     own = {"filename": name.file("rate"), "bunit_data": "DN/s", "bunit_err": "DN/s",
            "model_type": "ImageModel"}  # fmt: skip
-    done = ("dq_init", "saturation", "superbias", "refpix", "linearity", "dark_sub", "jump",
-            "ramp_fit", "gain_scale")  # fmt: skip
-    steps = {"cal_step": dict.fromkeys(done, "COMPLETE")}
+    steps = {"cal_step": dict.fromkeys(RAMP_STEPS, "COMPLETE")}
     return ImageModel({**arrays, "meta": {**meta, **own, **steps}})
 
 
-def cal_model(meta, name, slits, exposed, responses, to_sky):
+def cal_model(meta, name, slits, exposed, responses, to_sky, stuck_open=False):
     """Make the calibrated slitlets of an exposure, as ``calwebb_spec2`` would.
 
     Parameters
@@ -200,26 +205,35 @@ def cal_model(meta, name, slits, exposed, responses, to_sky):
         DN/s per MJy/sr of the pixels of each slitlet.
     to_sky : Model
         Transform from v2, v3 to the sky.
+    stuck_open : bool
+        A shutter is stuck open, so that pixels were flagged.
 
     Returns
     -------
     MultiSlitModel
         The slitlets, MJy/sr.
     """
-    own = {"filename": name.file("cal"), "model_type": "MultiSlitModel",
-           "cal_step": dict.fromkeys(CALIBRATED, "COMPLETE")}  # fmt: skip
+    steps = dict.fromkeys((*RAMP_STEPS, *DONE), "COMPLETE") | dict.fromkeys(SKIPPED, "SKIPPED")
+    steps["msa_flagging"] = "COMPLETE" if stuck_open else "SKIPPED"
+    meta = {**meta, "filename": name.file("cal"), "cal_step": steps}
     common = {
         "spectral_order": slits[0].model.meta.wcsinfo.spectral_order,
         "waverange_start": slits[0].model.meta.wcsinfo.waverange_start,
         "waverange_end": slits[0].model.meta.wcsinfo.waverange_end,
         "dispersion_direction": 1,
     }
-    meta = {**meta, **own, "wcsinfo": {**meta["wcsinfo"], **common}}
+    meta["wcsinfo"] = {**meta["wcsinfo"], **common}
     trees = [
-        _slit_tree(meta, slit, exposed, response, to_sky, name.number)
+        _slit_tree(meta, name, slit, exposed, response, to_sky)
         for slit, response in zip(slits, responses, strict=True)
     ]
-    return MultiSlitModel({"meta": meta, "slits": trees})
+    whole = {key: value for key, value in meta.items() if key not in OF_SLITS}
+    for group, own in (("aperture", "position_angle"), ("velocity_aberration", "scale_factor")):
+        whole[group] = {key: value for key, value in meta[group].items() if key != own}
+    return MultiSlitModel({"meta": {**whole, "model_type": "MultiSlitModel"}, "slits": trees})
+
+
+OF_SLITS = ("wcsinfo", "pointing", "coordinates")  # jwst's files say it of the slitlets alone
 
 
 NAMES = (
@@ -230,11 +244,12 @@ NAMES = (
 )  # fmt: skip
 
 
-def _slit_tree(meta, slit, exposed, response, to_sky, position):
+def _slit_tree(meta, name, slit, exposed, response, to_sky):
     """Make the tree of a slitlet."""
     window = slit.window
-    unknown = ~np.isfinite(response) | (exposed.dq[window] & DO_NOT_USE > 0)
-    dq = np.where(unknown, exposed.dq[window] | DO_NOT_USE, exposed.dq[window])
+    dq = exposed.dq[window] | flat_bad_pixels(name.detector)[window] * np.uint32(NO_FLAT)
+    unknown = ~np.isfinite(response) | (dq & DO_NOT_USE > 0)
+    dq = np.where(unknown, dq | DO_NOT_USE, dq)
     factor = np.where(unknown, np.nan, 1 / response)
     arrays = {
         "data": exposed.data[window] * factor,
@@ -247,12 +262,24 @@ def _slit_tree(meta, slit, exposed, response, to_sky, position):
     tree = {key: getattr(slit.model, key) for key in NAMES}
     tree |= {key: array.astype(np.float32) for key, array in arrays.items()}
     tree |= {
-        "dq": dq.astype(np.uint32), "source_type": "EXTENDED", "dither_position": position,
+        "dq": dq.astype(np.uint32), "source_type": "EXTENDED", "dither_position": name.number,
         "barshadow_corrected": True, "pathloss_correction_type": "UNIFORM",
     }  # fmt: skip
     tree["meta"] = {
+        **deepcopy(meta), "filename": name.file("rate"), "model_type": "SlitModel",
         "wcs": slit.wcs(to_sky), "bunit_data": "MJy/sr", "bunit_err": "MJy/sr",
         "wcsinfo": {**meta["wcsinfo"], "s_region": slit.place.s_region(to_sky)},
-        "photometry": {},
+        "photometry": _photometry(meta["instrument"]["grating"], meta["instrument"]["filter"]),
     }  # fmt: skip
     return tree
+
+
+def _photometry(grating, filter_):
+    """State the conversion to flux and the area of a pixel, as jwst's ``photom`` does."""
+    lam = np.linspace(*find_grating(grating, filter_).lam_range, 2000)
+    factor = 1 / float(conversion(lam, grating, filter_).max())
+    return {
+        "conversion_megajanskys": factor,
+        "conversion_microjanskys": factor * ARCSEC2_IN_MICROJANSKY,
+        "pixelarea_steradians": PIXEL_AREA, "pixelarea_arcsecsq": PIXEL_AREA / ARCSEC2,
+    }  # fmt: skip

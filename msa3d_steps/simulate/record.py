@@ -53,6 +53,7 @@ def write_truth(folder, bench):
         "commanded_offsets": bench.commanded,
         "pointings": [dataclasses.asdict(pointing) for pointing in bench.pointings],
         "slitlets": [dataclasses.asdict(slitlet) for slitlet in bench.slitlets],
+        "stuck_open": list(bench.stuck.place) if bench.stuck else None,
         "version": __version__,
     }  # fmt: skip
     with replace_whole(folder / TRUTH) as path:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import logging
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from stcal.multiprocessing import compute_num_cores
@@ -63,6 +64,12 @@ def main(arguments=None):
             _simulate(survey, options)
     except (InputError, OSError) as err:
         log.error("%s", err)  # noqa: TRY400 - the message is for the user
+        return 1
+    except BrokenProcessPool:
+        log.error(  # noqa: TRY400
+            "a process ended too early (out of memory?); give the same command again to go on, "
+            "with --maximum-cores=1 if need be"
+        )
         return 1
     except KeyboardInterrupt:
         log.error("stopped; give the same command again to go on")  # noqa: TRY400

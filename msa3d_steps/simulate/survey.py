@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 RATE_BYTES = 2048**2 * 20
 CUTOUT_BYTES = 45 * 2048 * 32
 FIXED_BYTES = 100e6  # references
+UNFINISHED = ".unfinished-"
 RUN_FILE = "msa3d_cube.asdf"
 ASSOCIATION = f"{ExposureName.product()}_asn.json"
 
@@ -116,12 +117,13 @@ def write_survey(survey, folder, cores=1, progress=None):
     products = Products(Path(folder).resolve())
     products.truth.parent.mkdir(parents=True, exist_ok=True)
     _claim(products, survey)
+    _clean_up(products.folder)
     with _scratch(products) as scratch:
         bench = prepare(survey, scratch, products.metafile)
         todo = [n for n in bench.names() if not _is_done(products, n, survey.level)]
         total = len(bench.names())
         _check_space(products, bench, len(todo))
-        _write_cache(products, survey, scratch)
+        _write_cache(products, bench, scratch)
         write_truth(products.truth.parent, bench)
         if len(todo) < total:
             log.info("%d of %d exposures are there already", total - len(todo), total)
@@ -164,8 +166,31 @@ def _plain(value):
 @contextmanager
 def _scratch(products):
     """Make a folder for what is not finished, on the same disk."""
-    with tempfile.TemporaryDirectory(dir=products.folder, prefix=".unfinished-") as name:
+    with tempfile.TemporaryDirectory(dir=products.folder, prefix=_unfinished()) as name:
         yield Path(name)
+
+
+def _unfinished():
+    """Begin the name of a folder for what this process has not finished."""
+    return f"{UNFINISHED}{os.getpid()}-"
+
+
+def _clean_up(folder):
+    """Remove what processes that are no more have left unfinished."""
+    for path in folder.glob(f"{UNFINISHED}*-*"):
+        owner = path.name.removeprefix(UNFINISHED).split("-")[0]
+        if not (owner.isdigit() and _is_alive(int(owner))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _is_done(products, name, level):
@@ -187,14 +212,16 @@ def _check_space(products, bench, n_exposures):
         )
 
 
-def _write_cache(products, survey, scratch):
+def _write_cache(products, bench, scratch):
     """Write the local CRDS cache, once."""
     label = products.references / "complete"
     if label.exists():
         return
-    references = dict(write_wcs_references(scratch, survey.grating, survey.filter))
-    references |= write_calibration_references(scratch, survey.grating, survey.filter)
-    write_cache(products.references, references, survey.grating, survey.filter)
+    configuration = bench.survey.grating, bench.survey.filter
+    stuck_open = bench.stuck.place if bench.stuck else None
+    references = dict(write_wcs_references(scratch, *configuration))
+    references |= write_calibration_references(scratch, *configuration, stuck_open)
+    write_cache(products.references, references, *configuration)
     label.touch()
 
 
@@ -251,13 +278,14 @@ def _make_exposure(bench, products, name):
         _save(rate_model(meta, name, exposed), products.exposure(name, "rate"))
     if survey.level != "rate":
         slits, responses = bench.slits[name.detector], bench.responses[name.detector]
-        model = cal_model(meta, name, slits, exposed, responses, bench.to_sky(name))
+        stuck_open = bench.stuck is not None
+        model = cal_model(meta, name, slits, exposed, responses, bench.to_sky(name), stuck_open)
         _save(model, products.exposure(name, "cal"))
 
 
 def _save(model, path):
     """Write a model whole or not at all, with its own name inside."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished()) as scratch:
         model.save(str(Path(scratch) / path.name))
         (Path(scratch) / path.name).replace(path)
 

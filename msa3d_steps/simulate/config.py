@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from msa3d_steps.errors import InputError
+from msa3d_steps.simulate.psf import PSF_NAMES
 from msa3d_steps.simulate.scene import LINE_TABLE, Galaxy, PointSource, galaxy_lines
 
 __all__ = ["GRATINGS", "LEVELS", "Survey", "read_survey"]
@@ -26,6 +28,24 @@ GRATINGS = {  # grating: filter
 LEVELS = ("cal", "rate", "both")
 MAX_SHUTTERS = 7
 MAX_SOURCES = 40
+SOURCE_LIMITS = {  # what is not infinite, negative or upside down
+    "source_id": (1, 1e6),
+    "dec": (-89, 89),
+    "redshift": (0, 20),
+    "h_alpha": (0, 1e6),
+    "continuum": (0, 1e6),
+    "slope": (-10, 10),
+    "across": (-100, 100),
+    "along": (-100, 100),
+    "scale_length": (1e-3, 10),
+    "inclination": (0, 89),
+    "turnover": (1e-3, 100),
+    "rotation": (-5000, 5000),
+    "dispersion": (0, 5000),
+    "bulge": (0, 1),
+    "bulge_sigma": (0, 10),
+    "truncation": (0.1, 20),
+}
 
 
 def _option(default, text, **choices):
@@ -65,7 +85,7 @@ class Survey:
     exposure_time: float = _option(1800.0, "of each exposure, s")
     redshift: float = _option(0.0, "of all galaxies; 0 is one for each that suits the grating")
     zodiacal: float = _option(0.15, "surface brightness of the background at 1.3 um, MJy/sr")
-    psf: str = _option("gaussian", "point spread function", choices=("gaussian", "moffat", "stpsf"))
+    psf: str = _option("gaussian", "point spread function", choices=PSF_NAMES)
     noise: bool = _option(True, "add noise and defects; without, ERR is as if there were noise")
     cosmic_rays: bool = _option(
         False, "add the cosmic rays that survive the ramp fit; msa3d_cube does not remove them"
@@ -75,24 +95,31 @@ class Survey:
     sources: tuple = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "grating", str(self.grating).upper())
-        _check(self.grating in GRATINGS, f"grating {self.grating} is not one of {list(GRATINGS)}")
-        _check(self.level in LEVELS, f"level {self.level} is not one of {list(LEVELS)}")
-        _check(
-            1 <= self.shutters <= MAX_SHUTTERS,
-            f"a slitlet of {self.shutters} shutters: give 1 to {MAX_SHUTTERS}",
-        )
-        for name in ("steps", "dithers", "n_sources"):
-            _check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give 1 or more")
-        _check(self.n_exposures < 1e5, f"{self.n_exposures} exposures: give fewer steps or dithers")
-        _check(self.n_sources <= MAX_SOURCES, f"{self.n_sources} slitlets: {MAX_SOURCES} fit")
-        for name in ("exposure_time", "step", "dither"):
-            _check(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give more than 0")
-        for name in ("jitter", "zodiacal", "flicker", "redshift"):
-            _check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: give 0 or more")
-        _check(abs(self.dec) < 89, f"dec is {self.dec}: give -89 to 89")
+        for option in dataclasses.fields(self):
+            if option.name != "sources":
+                object.__setattr__(self, option.name, _typed(option, getattr(self, option.name)))
+        object.__setattr__(self, "grating", self.grating.upper())
+        _check(isinstance(self.sources, list | tuple), "sources are tables: write [[sources]]")
+        object.__setattr__(self, "sources", tuple(self.sources))
         if self.sources:
             object.__setattr__(self, "n_sources", len(self.sources))
+        for name, choices in (("grating", GRATINGS), ("level", LEVELS), ("psf", PSF_NAMES)):
+            value = getattr(self, name)
+            _check(value in choices, f"{name} is {value}: give one of {', '.join(choices)}")
+        limits = {"shutters": MAX_SHUTTERS, "n_sources": MAX_SOURCES, "steps": 1e4, "dithers": 1e4}
+        for name, most in limits.items():
+            value = getattr(self, name)
+            _check(1 <= value <= most, f"{name} is {value}: give 1 to {most:g}")
+        _check(self.n_exposures < 1e5, f"{self.n_exposures} exposures: give fewer steps or dithers")
+        for name in ("exposure_time", "step", "dither"):
+            _check(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give more than 0")
+        for name in ("jitter", "zodiacal", "flicker", "redshift", "seed"):
+            _check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: give 0 or more")
+        _check(abs(self.dec) < 89, f"dec is {self.dec}: give -89 to 89")
+        for number, own in enumerate(self.sources, start=1):
+            _check_source(number, own)
+        ids = [own.get("source_id", number) for number, own in enumerate(self.sources, start=1)]
+        _check(len(set(ids)) == len(ids), f"two sources have the same source_id: {ids}")
 
     @property
     def filter(self):
@@ -162,6 +189,51 @@ def _check(condition, message):
         raise InputError(f"Survey: {message}.")
 
 
+def _typed(option, value):
+    """Give the value of an option in the type of its default; a whole number may be a float."""
+    kind = type(option.default)
+    name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+    allowed = (int, float) if kind is float else kind
+    good = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
+    _check(good and (kind is not float or math.isfinite(value)),
+           f"{option.name} is {value!r}: give {name}")  # fmt: skip
+    return kind(value)
+
+
+def _check_source(number, own):
+    """Check what is given for a source; raises InputError."""
+    _check(isinstance(own, dict), "sources are tables: write [[sources]]")
+    where = f"source {number}"
+    kind = own.get("kind", "galaxy")
+    _check(kind in ("galaxy", "point"), f"{where}: kind is {kind!r}: give 'galaxy' or 'point'")
+    maker = Galaxy if kind == "galaxy" else PointSource
+    known = {f.name for f in dataclasses.fields(maker)} - {"lines"}
+    known |= {"kind", "h_alpha", "across", "along"}
+    unknown = ", ".join(sorted(set(own) - known))
+    _check(not unknown, f"{where} has no {unknown}; a {kind} has {', '.join(sorted(known))}")
+    for name in sorted(set(own) - {"kind", "clumps"}):
+        value = own[name]
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        _check(good and math.isfinite(value), f"{where}: {name} is {value!r}: give a number")
+        low, high = SOURCE_LIMITS.get(name, (-math.inf, math.inf))
+        _check(low <= value <= high, f"{where}: {name} is {value}: give {low:g} to {high:g}")
+    if "source_id" in own:
+        _check(isinstance(own["source_id"], int), f"{where}: source_id: give a whole number")
+    _check_clumps(where, own.get("clumps", ()))
+
+
+def _check_clumps(where, clumps):
+    """Check the clumps of a galaxy; raises InputError."""
+    try:
+        values = np.array(clumps, float).reshape(-1, 3)
+        shares = values[:, 2]
+        good = np.isfinite(values).all() and (shares >= 0).all() and shares.sum() <= 1
+        good &= all(len(clump) == 3 for clump in clumps)
+    except (ValueError, TypeError):
+        good = False
+    _check(good, f"{where}: clumps are lists of [east, north, share], shares of at most 1 together")
+
+
 def _make_source(number, own, place, survey):
     """Make the source of a slitlet from what is given and a random rest."""
     ra, dec, wave_ranges = place
@@ -180,14 +252,9 @@ def _make_source(number, own, place, survey):
     if kind == "galaxy":
         values |= _random_disk(random, survey.steps * survey.step)
         maker = Galaxy
-    elif kind == "point":
+    else:
         values["dispersion"] = 100.0
         maker = PointSource
-    else:
-        raise InputError(f"Survey: kind {kind!r} of source {number + 1} is not galaxy or point.")
-    unknown = set(own) - {f.name for f in dataclasses.fields(maker)}
-    if unknown:
-        raise InputError(f"Survey: source {number + 1} has no {', '.join(sorted(unknown))}.")
     if "clumps" in own:
         own["clumps"] = tuple(tuple(clump) for clump in own["clumps"])
     values |= own
@@ -265,8 +332,7 @@ def read_survey(path, **options):
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(f"{path}: no such line: {', '.join(unknown)}. Known: {sorted(known)}.")
-    values["sources"] = tuple(values.get("sources", ()))
     try:
         return Survey(**(values | options))
-    except TypeError as err:
-        raise InputError(f"{path}: {err}.") from err
+    except InputError as err:
+        raise InputError(err.problem.message, str(path)) from err

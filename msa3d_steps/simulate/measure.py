@@ -46,7 +46,8 @@ def line_window(source, line):
 def measure_line(source, line, grid, cube, err=None, inside=None):
     """Measure an emission line of a source in a cube.
 
-    The continuum beside the line is subtracted spaxel by spaxel (a straight line).
+    The continuum beside the line is subtracted spaxel by spaxel (a straight line); a spaxel in
+    which a channel beside the line is missing does not count.
 
     Parameters
     ----------
@@ -87,10 +88,10 @@ def measure_line(source, line, grid, cube, err=None, inside=None):
         distance = np.hypot(east - side * ARM * np.sin(angle), north - side * ARM * np.cos(angle))
         arm = (distance < RADIUS) if inside is None else (distance < RADIUS) & inside
         spectrum = np.nansum(signal[on][:, arm], axis=1)
-        arms.append((spectrum * velocity[on]).sum() / spectrum.sum())
+        arms.append(_ratio((spectrum * velocity[on]).sum(), spectrum.sum()))
     return Measured(
-        float(flux), error, float((image * east).sum() / flux),
-        float((image * north).sum() / flux), float((arms[0] - arms[1]) / 2),
+        float(flux), error, _ratio((image * east).sum(), flux), _ratio((image * north).sum(), flux),
+        (arms[0] - arms[1]) / 2,
     )  # fmt: skip
 
 
@@ -116,6 +117,11 @@ def velocity_map(source, line, grid, cube):
     return flux, mean
 
 
+def _ratio(numerator, denominator):
+    """Divide; NaN without light."""
+    return float(numerator / denominator) if denominator else np.nan
+
+
 def _velocity(source, line, grid):
     """Velocity of the channels relative to the line, km/s."""
     return (grid.wavelengths / source.observed(line) - 1) * SPEED_OF_LIGHT
@@ -127,7 +133,7 @@ def _without_continuum(cube, velocity, on):
     design = np.stack([np.ones(off.sum()), velocity[off]], axis=1)
     values = cube[off].reshape(off.sum(), -1)
     known = np.isfinite(values).all(axis=0)
-    fit = np.zeros((2, values.shape[1]))
+    fit = np.full((2, values.shape[1]), np.nan)
     fit[:, known] = np.linalg.lstsq(design, values[:, known], rcond=None)[0]
     continuum = np.stack([np.ones(velocity.size), velocity], axis=1) @ fit
     return cube - continuum.reshape(cube.shape)

@@ -8,7 +8,7 @@ from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.calibration import pathloss_aperture, uniform_pathloss
 from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.detector import NoiseModel
-from msa3d_steps.simulate.optics import CONFIGURATIONS
+from msa3d_steps.simulate.optics.dispersers import CONFIGURATIONS
 from msa3d_steps.simulate.plan_coverage import Maps, arrange, core_of, gap_widths
 from msa3d_steps.simulate.plan_picture import draw_plan
 from msa3d_steps.simulate.plan_slitlets import ShutterSize, Slitlets

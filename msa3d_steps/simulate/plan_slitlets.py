@@ -10,8 +10,7 @@ import numpy as np
 from scipy.integrate import cumulative_trapezoid
 
 from msa3d_steps.simulate.calibration import bar_shadow
-from msa3d_steps.simulate.optics import load_coefficients
-from msa3d_steps.simulate.optics.elements import SHUTTERS, fore, ote, quadrant
+from msa3d_steps.simulate.optics.elements import SHUTTERS, fore, load_coefficients, ote, quadrant
 
 __all__ = ["CHUNK", "ShutterSize", "Slitlets", "covered_share"]
 

@@ -1,6 +1,6 @@
 """The plan of a pattern as a table for proposers, with what is wrong with it in words."""
 
-from msa3d_steps.simulate.optics import CONFIGURATIONS
+from msa3d_steps.simulate.optics.dispersers import CONFIGURATIONS
 
 __all__ = ["counted", "tabulate", "warnings_of"]
 

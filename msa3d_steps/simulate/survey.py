@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ class Products:
         """Sources, pointings, point spread function."""
         return self.folder / "truth" / "truth.asdf"
 
+    @property
+    def label(self):
+        """The options of the survey."""
+        return self.folder / "truth" / "survey.json"
+
     def exposure(self, name, suffix):
         """Name a file of an exposure: cal or rate."""
         return self.folder / name.file(suffix)
@@ -116,13 +122,15 @@ def write_survey(survey, folder, cores=1, progress=None):
     """
     products = Products(Path(folder).resolve())
     products.truth.parent.mkdir(parents=True, exist_ok=True)
-    _claim(products, survey)
+    _refuse_another(products, survey)
     _clean_up(products.folder)
     with _scratch(products) as scratch:
-        bench = prepare(survey, scratch, products.metafile)
+        bench = prepare(survey, scratch, scratch / products.metafile.name)
         todo = [n for n in bench.names() if not _is_done(products, n, survey.level)]
         total = len(bench.names())
         _check_space(products, bench, len(todo))
+        _claim(products, survey)
+        (scratch / products.metafile.name).replace(products.metafile)
         _write_cache(products, bench, scratch)
         write_truth(products.truth.parent, bench)
         if len(todo) < total:
@@ -138,24 +146,33 @@ def write_survey(survey, folder, cores=1, progress=None):
     return products
 
 
+def _refuse_another(products, survey):
+    """Make sure that the folder is not another survey's."""
+    if not products.label.exists():
+        return
+    try:
+        theirs = json.loads(products.label.read_text())
+    except ValueError:
+        theirs = {}
+    mine = _label(survey)
+    if any(theirs.get(key) != mine[key] for key in ("digest", "version")):
+        changed = sorted(k for k in mine if k != "digest" and _plain(mine[k]) != theirs.get(k))
+        raise InputError(
+            f"{products.folder} holds a survey with other options ({', '.join(changed)}); "
+            "give another folder, or delete that one"
+        )
+
+
 def _claim(products, survey):
-    """Make sure that the folder is this survey's."""
-    label = products.folder / "truth" / "survey.json"
-    mine = {"version": __version__, "digest": survey.digest(), **dataclasses.asdict(survey)}
-    if label.exists():
-        try:
-            theirs = json.loads(label.read_text())
-        except ValueError:
-            theirs = {}
-        if theirs.get("digest") != mine["digest"] or theirs.get("version") != __version__:
-            changed = sorted(k for k in mine if k != "digest" and _plain(mine[k]) != theirs.get(k))
-            raise InputError(
-                f"{products.folder} holds a survey with other options ({', '.join(changed)}); "
-                "give another folder, or delete that one"
-            )
-    else:
-        with replace_whole(label) as path:
-            path.write_text(json.dumps(mine, indent=1, default=str) + "\n")
+    """Write down whose the folder is."""
+    if not products.label.exists():
+        with replace_whole(products.label) as path:
+            path.write_text(json.dumps(_label(survey), indent=1, default=str) + "\n")
+
+
+def _label(survey):
+    """Give what tells a survey from others."""
+    return {"version": __version__, "digest": survey.digest(), **dataclasses.asdict(survey)}
 
 
 def _plain(value):
@@ -251,13 +268,21 @@ _worker = {}
 
 
 def _start_worker(survey, products, sources):
-    """Make the survey ready in a worker."""
+    """Make the survey ready in a worker, which ends when its parent does."""
+    threading.Thread(
+        target=_end_with, args=(multiprocessing.parent_process(),), daemon=True
+    ).start()
     logging.disable(logging.INFO)
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     with _scratch(products) as scratch:
         _worker["bench"] = prepare(survey, scratch, scratch / "msa.fits", sources)
     _worker["products"] = products
+
+
+def _end_with(parent):
+    parent.join()
+    os._exit(1)
 
 
 def _in_worker(name):

@@ -12,12 +12,12 @@ from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.boxes import REACH, averages
 from msa3d_steps.simulate.gaussians import box_average
 from msa3d_steps.simulate.render import FWHM, LSF_PIXELS, SlitPixels, chebyshev_nodes, observe
-from msa3d_steps.simulate.scene import SPEED_OF_LIGHT, PointSource
+from msa3d_steps.simulate.scene import SPEED_OF_LIGHT, PointSource, check_widths
 
 __all__ = ["CubeGrid", "expected_cube", "read_grid", "truth_cube"]
 
 AT_ONCE = 5_000_000  # numbers in the images of the clouds that are worked on together
-POINTS = 150  # points of a spaxel where a perfect reduction asks which pixels cover it
+POINTS = 150
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,12 @@ def read_grid(path):
         with fits.open(path) as file:
             header = file["SCI"].header
             nz, ny, nx = file["SCI"].shape
-            if "WCS-TABLE" in file:
+            if "PS3_0" in header:  # a table, in single precision, may be there anyway
                 wavelengths = np.asarray(file["WCS-TABLE"].data["wavelength"], float).ravel()
             else:
                 steps = np.arange(nz) + 1 - header["CRPIX3"]
                 wavelengths = header["CRVAL3"] + header["CDELT3"] * steps
+        bandpass = np.gradient(wavelengths) if nz > 1 else np.array([header["CDELT3"]])
         celestial = WCS(header, naxis=2) if "PS3_0" not in header else _celestial(header)
         ra, dec = celestial.pixel_to_world_values((nx - 1) / 2, (ny - 1) / 2)
         matrix = celestial.pixel_scale_matrix
@@ -115,8 +116,7 @@ def read_grid(path):
         raise InputError(f"not a cube with a WCS: {err}; give an s3d file", path.name) from err
     return CubeGrid(
         float(ra), float(dec), float(np.rad2deg(np.arctan2(matrix[0, 1], matrix[1, 1]))),
-        float(np.hypot(matrix[0, 1], matrix[1, 1]) * 3600), nx, ny, wavelengths,
-        np.gradient(wavelengths),
+        float(np.hypot(matrix[0, 1], matrix[1, 1]) * 3600), nx, ny, wavelengths, bandpass,
     )  # fmt: skip
 
 
@@ -154,6 +154,7 @@ def truth_cube(scene, psf, grid, dispersion=None):
     cube = np.broadcast_to(scene.background(grid.wavelengths)[:, None, None], shape).copy()
     for source in scene.sources:
         clouds = source.clouds()
+        check_widths(source, clouds, psf, blurred=dispersion is not None)
         x, y = grid.coordinates(source, clouds.east, clouds.north)
         _add_continuum(cube, source, psf, grid, (x, y, clouds.sigma, clouds.continuum))
         for line in source.lines:
@@ -213,7 +214,7 @@ def _add_line(cube, source, line, psf, grid, clouds, dispersion):
         )
 
 
-def expected_cube(scene, psf, grid, slits):
+def expected_cube(scene, psf, grid, slits, points=POINTS):
     """Make the cube that a perfect reduction of noise-free exposures would give.
 
     Each pixel shows the average of the scene over slit width, pixel height and bandpass; each
@@ -230,6 +231,9 @@ def expected_cube(scene, psf, grid, slits):
         The cube; take few channels (`CubeGrid.window`).
     slits : list of tuple
         `SlitOnSky` and `SlitPixels` of the cutouts.
+    points : int
+        Points of a spaxel at which it is asked which pixels cover them; their number limits the
+        precision where neighbouring slits differ much.
 
     Returns
     -------
@@ -238,7 +242,7 @@ def expected_cube(scene, psf, grid, slits):
     covered : ndarray
         Part of each voxel's spaxel that pixels cover, same shape.
     """
-    east, north = grid.to_sky(*_points(grid))
+    east, north = grid.to_sky(*_points(grid, points))
     total = np.zeros((grid.wavelengths.size, *east.shape))
     count = np.zeros(total.shape, np.int16)
     for slit, pixels in slits:
@@ -250,17 +254,17 @@ def expected_cube(scene, psf, grid, slits):
     covered = (count > 0).sum(axis=-1)
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0).sum(axis=-1)
     cube = np.where(covered > 0, mean / np.maximum(covered, 1), np.nan)
-    return cube, covered / POINTS
+    return cube, covered / points
 
 
-def _points(grid):
-    """Scatter points over the spaxels, offsets in x and y (arcsec), shape ``(ny, nx, POINTS)``.
+def _points(grid, number):
+    """Scatter points over the spaxels, offsets in x and y (arcsec), shape ``(ny, nx, number)``.
 
     The points of a spaxel are the R2 sequence of Roberts (2018), shifted at random from spaxel to
     spaxel, so that gaps of a few mas between slits are met as often as they should be.
     """
     x, y = grid.axes()
-    steps = np.arange(POINTS)[:, None] * np.array([0.7548776662466927, 0.5698402909980532])
+    steps = np.arange(number)[:, None] * np.array([0.7548776662466927, 0.5698402909980532])
     shifts = np.random.default_rng(0).random((grid.ny, grid.nx, 1, 2))
     parts = ((steps + shifts) % 1 - 0.5) * grid.scale
     return x[:, None] + parts[..., 0], y[:, None, None] + parts[..., 1]
@@ -278,13 +282,17 @@ def _at_wavelengths(pixels, wavelengths):
     lam = np.full((pixels.lam.shape[0], wavelengths.size), np.nan)
     y_slit = lam.copy()
     for row in rows:
-        valid = np.isfinite(pixels.lam[row])
-        at = pixels.lam[row, valid]
+        columns = np.flatnonzero(np.isfinite(pixels.lam[row]))
+        at = pixels.lam[row, columns]
         order = np.argsort(at)
-        inside = (wavelengths >= at[order[0]]) & (wavelengths <= at[order[-1]])
+        column = np.interp(wavelengths, at[order], columns[order], left=np.nan, right=np.nan)
+        inside = np.flatnonzero(np.isfinite(column))
+        low, high = np.floor(column[inside]).astype(int), np.ceil(column[inside]).astype(int)
+        inside = inside[np.isin(low, columns) & np.isin(high, columns)]  # not across a gap
         lam[row, inside] = wavelengths[inside]
-        y_slit[row] = np.interp(wavelengths, at[order], pixels.y_slit[row, valid][order])
-        y_slit[row, ~inside] = np.nan
+        y_slit[row, inside] = np.interp(
+            wavelengths[inside], at[order], pixels.y_slit[row, columns[order]]
+        )
     if not np.isfinite(lam).any():
         return None
     bandpass = np.broadcast_to(pixels.dispersion(wavelengths), lam.shape)

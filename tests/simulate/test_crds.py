@@ -23,7 +23,7 @@ from msa3d_steps.simulate import calibration
 from msa3d_steps.simulate.calibration_references import write_calibration_references
 from msa3d_steps.simulate.crds import environment, write_cache
 from msa3d_steps.simulate.metafile import Slitlet, write_metafile
-from msa3d_steps.simulate.optics import write_wcs_references
+from msa3d_steps.simulate.optics.references import write_wcs_references
 
 MODELS = {
     "area": datamodels.NirspecMosAreaModel,

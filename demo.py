@@ -11,10 +11,10 @@ import matplotlib as mpl
 import numpy as np
 from astropy.io import fits
 
-from msa3d_steps.simulate.measure import line_window, measure_line, velocity_map
 from msa3d_steps.simulate.record import read_truth
-from msa3d_steps.simulate.scene import Scene
-from msa3d_steps.simulate.truth import expected_cube, read_grid
+from msa3d_steps.simulate.scene.measure import line_window, measure_line, velocity_map
+from msa3d_steps.simulate.scene.sources import Scene
+from msa3d_steps.simulate.scene.truth import expected_cube, read_grid
 
 HERE = Path(__file__).parent
 OUT = HERE / "demo"

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.calibration import Response
 from msa3d_steps.simulate.config import Survey
-from msa3d_steps.simulate.detector import NoiseModel
+from msa3d_steps.simulate.detector.exposing import NoiseModel
 from msa3d_steps.simulate.exposure import PROGRAM, ExposureName, metadata, rate_model
 from msa3d_steps.simulate.geometry import (
     Pointing,
@@ -19,9 +18,10 @@ from msa3d_steps.simulate.geometry import (
 )
 from msa3d_steps.simulate.metafile import SHUTTERS_ALONG, Slitlet, write_metafile
 from msa3d_steps.simulate.optics.references import write_wcs_references
-from msa3d_steps.simulate.psf import Psf
-from msa3d_steps.simulate.render import observe
-from msa3d_steps.simulate.scene import Scene
+from msa3d_steps.simulate.references.calibration import Response
+from msa3d_steps.simulate.scene.psf import Psf
+from msa3d_steps.simulate.scene.render import observe
+from msa3d_steps.simulate.scene.sources import Scene
 
 __all__ = ["Bench", "prepare"]
 

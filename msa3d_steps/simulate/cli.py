@@ -200,7 +200,7 @@ class _Progress:
 
 def _plan(survey, options):
     """Draw and tabulate the pattern."""
-    from msa3d_steps.simulate.plan import draw_plan, make_plan, tabulate
+    from msa3d_steps.simulate.plan.plan import draw_plan, make_plan, tabulate
 
     plan = make_plan(survey)
     path = draw_plan(plan, Path(options.plan))
@@ -209,7 +209,7 @@ def _plan(survey, options):
 
 def _truth(options):
     """Write noise-free cubes on the grids of cubes."""
-    from msa3d_steps.simulate.truth_files import write_truth_cube
+    from msa3d_steps.simulate.scene.truth_files import write_truth_cube
 
     for cube in options.truth_for:
         log.info("%s", write_truth_cube(options.folder, cube))

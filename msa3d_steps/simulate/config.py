@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.psf import PSF_NAMES
-from msa3d_steps.simulate.scene import LINE_TABLE, Galaxy, PointSource, galaxy_lines
+from msa3d_steps.simulate.scene.psf import PSF_NAMES
+from msa3d_steps.simulate.scene.sources import LINE_TABLE, Galaxy, PointSource, galaxy_lines
 
 __all__ = ["GRATINGS", "LEVELS", "Survey", "read_survey"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from astropy.time import Time, TimeDelta
 from stdatamodels.jwst.datamodels import ImageModel, MultiSlitModel, dqflags
 
-from msa3d_steps.simulate.calibration import flat_bad_pixels
-from msa3d_steps.simulate.throughput import ARCSEC2, PIXEL_AREA, conversion, find_grating
+from msa3d_steps.simulate.references.calibration import flat_bad_pixels
+from msa3d_steps.simulate.references.throughput import ARCSEC2, PIXEL_AREA, conversion, find_grating
 
 __all__ = ["PROGRAM", "ExposureName", "cal_model", "metadata", "rate_model"]
 

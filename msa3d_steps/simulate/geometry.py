@@ -16,7 +16,7 @@ from jwst.assign_wcs.pointing import v23tosky
 from jwst.assign_wcs.util import NoDataOnDetectorError
 from jwst.extract_2d.extract_2d import extract2d
 
-from msa3d_steps.simulate.render import SlitOnSky, SlitPixels
+from msa3d_steps.simulate.scene.render import SlitOnSky, SlitPixels
 
 __all__ = ["DetectorSlit", "Pointing", "SlitPlace", "lay_out", "offset_pointing", "pointing_at"]
 

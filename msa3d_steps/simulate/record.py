@@ -11,9 +11,9 @@ from msa3d_steps import __version__
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.geometry import Pointing, SlitPlace
-from msa3d_steps.simulate.psf import Psf
-from msa3d_steps.simulate.render import SlitPixels
-from msa3d_steps.simulate.scene import Galaxy, Line, PointSource, Scene
+from msa3d_steps.simulate.scene.psf import Psf
+from msa3d_steps.simulate.scene.render import SlitPixels
+from msa3d_steps.simulate.scene.sources import Galaxy, Line, PointSource, Scene
 from msa3d_steps.simulate.whole import replace_whole
 
 __all__ = ["Truth", "read_truth", "write_truth"]

@@ -20,12 +20,12 @@ from astropy.io import fits
 from msa3d_steps import __version__
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.bench import prepare
-from msa3d_steps.simulate.calibration_references import write_calibration_references
-from msa3d_steps.simulate.crds import write_cache
-from msa3d_steps.simulate.detector import expose
+from msa3d_steps.simulate.detector.exposing import expose
 from msa3d_steps.simulate.exposure import ExposureName, cal_model, rate_model
 from msa3d_steps.simulate.optics.references import write_wcs_references
 from msa3d_steps.simulate.record import write_truth
+from msa3d_steps.simulate.references.crds import write_cache
+from msa3d_steps.simulate.references.files import write_calibration_references
 from msa3d_steps.simulate.whole import replace_whole
 
 __all__ = ["Products", "write_survey"]

@@ -7,8 +7,8 @@ from astropy.io import fits
 from jwst.pathloss import pathloss
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate import calibration, throughput
-from msa3d_steps.simulate.calibration import Response, bar_shadow
+from msa3d_steps.simulate.references import calibration, throughput
+from msa3d_steps.simulate.references.calibration import Response, bar_shadow
 
 
 def test_photons_of_one_megajansky_per_steradian():

@@ -7,7 +7,7 @@ import pytest
 
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.config import GRATINGS, Survey, read_survey
-from msa3d_steps.simulate.scene import LINE_TABLE, Galaxy, PointSource
+from msa3d_steps.simulate.scene.sources import LINE_TABLE, Galaxy, PointSource
 
 G140H = [(0.98, 1.37), (1.42, 1.82)]
 PLACES = [(150.1, 2.3, G140H), (150.2, 2.4, G140H), (150.3, 2.5, G140H)]

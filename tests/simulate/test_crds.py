@@ -19,11 +19,11 @@ from stdatamodels.jwst import datamodels
 from uniform import SLIT_Y_RANGE, blank, cut_out, pixel_places, uniform_rate
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate import calibration
-from msa3d_steps.simulate.calibration_references import write_calibration_references
-from msa3d_steps.simulate.crds import environment, write_cache
 from msa3d_steps.simulate.metafile import Slitlet, write_metafile
 from msa3d_steps.simulate.optics.references import write_wcs_references
+from msa3d_steps.simulate.references import calibration
+from msa3d_steps.simulate.references.crds import environment, write_cache
+from msa3d_steps.simulate.references.files import write_calibration_references
 
 MODELS = {
     "area": datamodels.NirspecMosAreaModel,

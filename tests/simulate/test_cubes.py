@@ -8,11 +8,11 @@ import pytest
 from msa3d_steps import MSA3DCubeStep
 from msa3d_steps.simulate.bench import prepare
 from msa3d_steps.simulate.config import Survey
-from msa3d_steps.simulate.detector import Exposure, expose
+from msa3d_steps.simulate.detector.exposing import Exposure, expose
 from msa3d_steps.simulate.exposure import cal_model
-from msa3d_steps.simulate.measure import line_window, measure_line
-from msa3d_steps.simulate.scene import Scene
-from msa3d_steps.simulate.truth import expected_cube, read_grid, truth_cube
+from msa3d_steps.simulate.scene.measure import line_window, measure_line
+from msa3d_steps.simulate.scene.sources import Scene
+from msa3d_steps.simulate.scene.truth import expected_cube, read_grid, truth_cube
 
 GALAXY = {
     "scale_length": 0.08, "inclination": 50.0, "position_angle": 60.0, "rotation": 220.0,

@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 from stdatamodels.jwst.datamodels.dqflags import pixel as dqflags
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.cosmic_rays import (
+from msa3d_steps.simulate.detector.cosmic_rays import (
     AREA,
     DEPTH,
     PIXEL,
@@ -16,8 +16,8 @@ from msa3d_steps.simulate.cosmic_rays import (
     draw_snowballs,
     draw_tracks,
 )
-from msa3d_steps.simulate.detector import BORDER, SHAPE, NoiseModel, expose
-from msa3d_steps.simulate.noise import draw_counts, draw_flicker, ramp_read_noise
+from msa3d_steps.simulate.detector.exposing import BORDER, SHAPE, NoiseModel, expose
+from msa3d_steps.simulate.detector.noise import draw_counts, draw_flicker, ramp_read_noise
 
 TIME = 1021.0
 LEVELS = (0.0, 0.01, 1.0, 50.0)

@@ -16,8 +16,8 @@ from stdatamodels.jwst import datamodels
 
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.optics import elements, extract
-from msa3d_steps.simulate.optics.references import write_wcs_references
 from msa3d_steps.simulate.optics.dispersers import CONFIGURATIONS, configuration, disperser
+from msa3d_steps.simulate.optics.references import write_wcs_references
 
 SLIT_Y_RANGE = (-0.55, 0.55)  # jwst's default in assign_wcs
 MODELS = {

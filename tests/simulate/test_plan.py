@@ -10,18 +10,18 @@ import pytest
 from scipy.special import ndtr
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.calibration import uniform_pathloss
 from msa3d_steps.simulate.cli import main
 from msa3d_steps.simulate.config import GRATINGS, Survey, _to_sky
-from msa3d_steps.simulate.detector import NoiseModel, expose
-from msa3d_steps.simulate.plan import Range, draw_plan, line_depth, make_plan, tabulate
-from msa3d_steps.simulate.plan_coverage import arrange, core_of, gap_widths
-from msa3d_steps.simulate.plan_picture import compass
-from msa3d_steps.simulate.plan_slitlets import ShutterSize
-from msa3d_steps.simulate.plan_table import warnings_of
-from msa3d_steps.simulate.render import FWHM, LSF_PIXELS
-from msa3d_steps.simulate.scene import Line, PointSource, Scene
-from msa3d_steps.simulate.throughput import conversion, find_grating
+from msa3d_steps.simulate.detector.exposing import NoiseModel, expose
+from msa3d_steps.simulate.plan.coverage import arrange, core_of, gap_widths
+from msa3d_steps.simulate.plan.picture import compass
+from msa3d_steps.simulate.plan.plan import Range, draw_plan, line_depth, make_plan, tabulate
+from msa3d_steps.simulate.plan.slitlets import ShutterSize
+from msa3d_steps.simulate.plan.table import warnings_of
+from msa3d_steps.simulate.references.calibration import uniform_pathloss
+from msa3d_steps.simulate.references.throughput import conversion, find_grating
+from msa3d_steps.simulate.scene.render import FWHM, LSF_PIXELS
+from msa3d_steps.simulate.scene.sources import Line, PointSource, Scene
 
 SHUTTER = ShutterSize.from_optics()
 PATTERNS = {

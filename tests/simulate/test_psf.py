@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.special import erf, j0, j1
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.psf import PSF_NAMES, Psf, box_average, diffraction_fwhm
+from msa3d_steps.simulate.scene.psf import PSF_NAMES, Psf, box_average, diffraction_fwhm
 
 RADII = np.geomspace(0.001, 20, 1000)
 

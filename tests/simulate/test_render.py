@@ -7,9 +7,9 @@ import pytest
 from astropy.wcs import WCS
 from scipy.special import ndtr
 
-from msa3d_steps.simulate.psf import Psf
-from msa3d_steps.simulate.render import FWHM, LSF_PIXELS, SlitOnSky, SlitPixels, observe
-from msa3d_steps.simulate.scene import Galaxy, Line, PointSource, Scene
+from msa3d_steps.simulate.scene.psf import Psf
+from msa3d_steps.simulate.scene.render import FWHM, LSF_PIXELS, SlitOnSky, SlitPixels, observe
+from msa3d_steps.simulate.scene.sources import Galaxy, Line, PointSource, Scene
 
 C = 299792.458  # km/s
 BOUND = 2e-5

@@ -9,8 +9,8 @@ from astropy.wcs import WCS
 from scipy.special import gammainc
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.psf import Psf
-from msa3d_steps.simulate.scene import (
+from msa3d_steps.simulate.scene.psf import Psf
+from msa3d_steps.simulate.scene.sources import (
     LINE_TABLE,
     Galaxy,
     Line,

@@ -20,11 +20,11 @@ from scipy.special import ndtr
 from stdatamodels.jwst import datamodels
 
 from msa3d_steps.simulate.config import Survey
-from msa3d_steps.simulate.crds import environment
 from msa3d_steps.simulate.exposure import ExposureName
 from msa3d_steps.simulate.record import Truth, read_truth
-from msa3d_steps.simulate.render import FWHM, LSF_PIXELS
-from msa3d_steps.simulate.scene import SPEED_OF_LIGHT
+from msa3d_steps.simulate.references.crds import environment
+from msa3d_steps.simulate.scene.render import FWHM, LSF_PIXELS
+from msa3d_steps.simulate.scene.sources import SPEED_OF_LIGHT
 from msa3d_steps.simulate.survey import write_survey
 
 SLIT_WIDTH = 0.1958  # arcsec

@@ -269,9 +269,9 @@ def prepare_blank(survey, sources, commanded):
 
     from msa3d_steps.simulate.geometry import Pointing, SlitPlace
     from msa3d_steps.simulate.metafile import Slitlet
-    from msa3d_steps.simulate.psf import Psf
-    from msa3d_steps.simulate.render import SlitPixels
-    from msa3d_steps.simulate.scene import Scene
+    from msa3d_steps.simulate.scene.psf import Psf
+    from msa3d_steps.simulate.scene.render import SlitPixels
+    from msa3d_steps.simulate.scene.sources import Scene
 
     lam = np.linspace(1.0, 1.8, 20)[None] * np.ones((3, 1))
     pixels = SlitPixels(lam, np.zeros((3, 20)), np.full((3, 20), 0.04), 0.2)

@@ -9,11 +9,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.measure import line_window, measure_line, velocity_map
-from msa3d_steps.simulate.psf import Psf
-from msa3d_steps.simulate.render import SlitOnSky, SlitPixels, observe
-from msa3d_steps.simulate.scene import Galaxy, Line, PointSource, Scene
-from msa3d_steps.simulate.truth import CubeGrid, expected_cube, read_grid, truth_cube
+from msa3d_steps.simulate.scene.measure import line_window, measure_line, velocity_map
+from msa3d_steps.simulate.scene.psf import Psf
+from msa3d_steps.simulate.scene.render import SlitOnSky, SlitPixels, observe
+from msa3d_steps.simulate.scene.sources import Galaxy, Line, PointSource, Scene
+from msa3d_steps.simulate.scene.truth import CubeGrid, expected_cube, read_grid, truth_cube
 
 C = 299792.458  # km/s
 LINE = Line("Halpha", 0.656461, 40.0)

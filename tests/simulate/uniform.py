@@ -5,7 +5,7 @@ from jwst.assign_wcs.assign_wcs import load_wcs
 from jwst.extract_2d.extract_2d import extract2d
 from stdatamodels.jwst import datamodels
 
-from msa3d_steps.simulate.calibration import Response
+from msa3d_steps.simulate.references.calibration import Response
 
 SLIT_Y_RANGE = (-0.55, 0.55)
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.calibration import pathloss_aperture, uniform_pathloss
 from msa3d_steps.simulate.config import Survey
-from msa3d_steps.simulate.detector import NoiseModel
+from msa3d_steps.simulate.detector.exposing import NoiseModel
 from msa3d_steps.simulate.optics.dispersers import CONFIGURATIONS
-from msa3d_steps.simulate.plan_coverage import Maps, arrange, core_of, gap_widths
-from msa3d_steps.simulate.plan_picture import draw_plan
-from msa3d_steps.simulate.plan_slitlets import ShutterSize, Slitlets
-from msa3d_steps.simulate.plan_table import tabulate
-from msa3d_steps.simulate.render import FWHM, LSF_PIXELS
-from msa3d_steps.simulate.scene import SPEED_OF_LIGHT, Scene
-from msa3d_steps.simulate.throughput import ARCSEC2, PIXEL_AREA, conversion, find_grating
+from msa3d_steps.simulate.plan.coverage import Maps, arrange, core_of, gap_widths
+from msa3d_steps.simulate.plan.picture import draw_plan
+from msa3d_steps.simulate.plan.slitlets import ShutterSize, Slitlets
+from msa3d_steps.simulate.plan.table import tabulate
+from msa3d_steps.simulate.references.calibration import pathloss_aperture, uniform_pathloss
+from msa3d_steps.simulate.references.throughput import ARCSEC2, PIXEL_AREA, conversion, find_grating
+from msa3d_steps.simulate.scene.render import FWHM, LSF_PIXELS
+from msa3d_steps.simulate.scene.sources import SPEED_OF_LIGHT, Scene
 
 __all__ = ["Depth", "Gaps", "Plan", "Range", "draw_plan", "line_depth", "make_plan", "tabulate"]
 

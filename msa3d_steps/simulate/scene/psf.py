@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.gaussians import box_average, fit_gaussians, moffat_gaussians
+from msa3d_steps.simulate.scene.gaussians import box_average, fit_gaussians, moffat_gaussians
 
 __all__ = ["BLUR", "PSF_NAMES", "Psf", "box_average", "diffraction_fwhm"]
 
@@ -114,7 +114,7 @@ class Psf:
     def moffat(cls, fwhm=None, beta=2.5, n_components=10, lam=2.0, blur=BLUR):
         """Make a PSF with the wings of a Moffat profile, ``(1 + (r / alpha)^2)^-beta``.
 
-        See `~msa3d_steps.simulate.gaussians.moffat_gaussians` for the method. With the default 10
+        See `gaussians.moffat_gaussians` for the method. With the default 10
         components the encircled energy is within 0.0006 of the profile's for beta from 2 to 4.
 
         Parameters
@@ -149,7 +149,7 @@ class Psf:
         """Fit a sum of Gaussians to an image of a point source.
 
         Circular Gaussians around the centroid; see
-        `~msa3d_steps.simulate.gaussians.fit_gaussians` for the method and its limits.
+        `~msa3d_steps.simulate.scene.gaussians.fit_gaussians` for the method and its limits.
 
         Parameters
         ----------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msa3d_steps.simulate.plan_slitlets import CHUNK, covered_share
+from msa3d_steps.simulate.plan.slitlets import CHUNK, covered_share
 
 __all__ = ["Cells", "Maps", "arrange", "core_of", "gap_widths"]
 

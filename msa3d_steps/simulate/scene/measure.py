@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msa3d_steps.simulate.scene import SPEED_OF_LIGHT
+from msa3d_steps.simulate.scene.sources import SPEED_OF_LIGHT
 
 __all__ = ["Measured", "line_window", "measure_line", "velocity_map"]
 

@@ -1,4 +1,4 @@
-"""Reference files of calwebb_spec2 that say what :mod:`msa3d_steps.simulate.calibration` does.
+"""Reference files of calwebb_spec2 that say what the formulas of `calibration` do.
 
 Each file samples the smooth formulas of that module so finely that linear interpolation, which is
 what jwst does, gives them back within a few parts in 100,000.
@@ -11,9 +11,15 @@ import numpy as np
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
-from msa3d_steps.simulate import calibration
 from msa3d_steps.simulate.metafile import SHUTTERS_ACROSS, SHUTTERS_ALONG
-from msa3d_steps.simulate.throughput import ARCSEC2, GRATINGS, PIXEL_AREA, conversion, find_grating
+from msa3d_steps.simulate.references import calibration
+from msa3d_steps.simulate.references.throughput import (
+    ARCSEC2,
+    GRATINGS,
+    PIXEL_AREA,
+    conversion,
+    find_grating,
+)
 from msa3d_steps.simulate.whole import replace_whole
 
 __all__ = ["write_calibration_references"]

@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import BarycentricInterpolator, CubicSpline, RectBivariateSpline
 
-from msa3d_steps.simulate.boxes import REACH, averages, sum_of_averages
-from msa3d_steps.simulate.gaussians import box_average
-from msa3d_steps.simulate.scene import SPEED_OF_LIGHT
+from msa3d_steps.simulate.scene.boxes import REACH, averages, sum_of_averages
+from msa3d_steps.simulate.scene.gaussians import box_average
+from msa3d_steps.simulate.scene.sources import SPEED_OF_LIGHT
 
 __all__ = ["LSF_PIXELS", "SlitOnSky", "SlitPixels", "chebyshev_nodes", "observe"]
 

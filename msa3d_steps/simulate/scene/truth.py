@@ -9,10 +9,10 @@ from astropy.wcs import WCS
 from scipy.interpolate import BarycentricInterpolator
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.boxes import REACH, averages
-from msa3d_steps.simulate.gaussians import box_average
-from msa3d_steps.simulate.render import FWHM, LSF_PIXELS, SlitPixels, chebyshev_nodes, observe
-from msa3d_steps.simulate.scene import SPEED_OF_LIGHT, PointSource, check_widths
+from msa3d_steps.simulate.scene.boxes import REACH, averages
+from msa3d_steps.simulate.scene.gaussians import box_average
+from msa3d_steps.simulate.scene.render import FWHM, LSF_PIXELS, SlitPixels, chebyshev_nodes, observe
+from msa3d_steps.simulate.scene.sources import SPEED_OF_LIGHT, PointSource, check_widths
 
 __all__ = ["CubeGrid", "expected_cube", "read_grid", "truth_cube"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.plan_table import counted
+from msa3d_steps.simulate.plan.table import counted
 from msa3d_steps.simulate.whole import replace_whole
 
 __all__ = ["compass", "draw_plan"]

@@ -12,8 +12,8 @@ import numpy as np
 from stdatamodels.jwst.datamodels.dqflags import pixel as dqflags
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.cosmic_rays import AREA, deposit, draw_snowballs, draw_tracks
-from msa3d_steps.simulate.noise import SHAPE, draw_counts, draw_flicker, ramp_read_noise
+from msa3d_steps.simulate.detector.cosmic_rays import AREA, deposit, draw_snowballs, draw_tracks
+from msa3d_steps.simulate.detector.noise import SHAPE, draw_counts, draw_flicker, ramp_read_noise
 
 __all__ = ["BORDER", "DETECTORS", "SHAPE", "Exposure", "NoiseModel", "expose", "ramp_read_noise"]
 

@@ -2,7 +2,7 @@
 
 Everything here is modelled, by smooth formulas, after documented figures of NIRSpec; none of it is
 a measurement. The same formulas are sampled into reference files by
-:mod:`msa3d_steps.simulate.calibration_references`; jwst's own steps, which undo them, share no code
+:mod:`msa3d_steps.simulate.references.files`; jwst's own steps, which undo them, share no code
 with this module.
 
 Places along the slit are in slit units as jwst has them: ``y_slit`` is 0 at the centre of the
@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.throughput import conversion, find_grating
+from msa3d_steps.simulate.references.throughput import conversion, find_grating
 
 __all__ = [
     "LAM_RANGE",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.integrate import cumulative_trapezoid
 
-from msa3d_steps.simulate.calibration import bar_shadow
 from msa3d_steps.simulate.optics.elements import SHUTTERS, fore, load_coefficients, ote, quadrant
+from msa3d_steps.simulate.references.calibration import bar_shadow
 
 __all__ = ["CHUNK", "ShutterSize", "Slitlets", "covered_share"]
 

@@ -1,0 +1,1 @@
+"""What the detectors make of the light."""

@@ -1,0 +1,1 @@
+"""Coverage, exposure times and gaps of a pattern, without data."""

@@ -1,0 +1,1 @@
+"""The instrument's calibration: as formulas, as jwst reference files, as a local CRDS cache."""

@@ -1,0 +1,1 @@
+"""What shines, how it is seen, and what is true of it."""

@@ -130,7 +130,8 @@ def write_survey(survey, folder, cores=1, progress=None):
         total = len(bench.names())
         _check_space(products, bench, len(todo))
         _claim(products, survey)
-        (scratch / products.metafile.name).replace(products.metafile)
+        if not products.metafile.exists():
+            (scratch / products.metafile.name).replace(products.metafile)
         _write_cache(products, bench, scratch)
         write_truth(products.truth.parent, bench)
         if len(todo) < total:

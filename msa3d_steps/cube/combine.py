@@ -186,6 +186,7 @@ class _Group:
         width = options.slit_frac * CELLS_ACROSS
         self.n_across = int(left.max() + width) + 2
         boxes = [_box(start, start + width) for start in left]
+        self.covered = _covered(left, width, self.n_across)
         self.places = [
             (np.float32(origin), np.float32(unit * cells), *box)
             for origin, unit, box in zip(origins, units, boxes, strict=True)
@@ -213,6 +214,7 @@ class _Group:
             density[:] = 0
             for i, rebinned in members:
                 add_density(*rebinned, *self.places[i], density)
+            density /= self.covered[:, None, None]
             if depth is None:  # with slits of several directions, deeper ones keep their lead
                 covered = np.maximum((density > 0).sum(axis=(0, 1)), 1)
                 depth = density.sum(axis=(0, 1)) / covered
@@ -229,6 +231,20 @@ def _box(low, high):
     cells = np.arange(int(low), int(np.ceil(high)))
     parts = np.minimum(high, cells + 1) - np.maximum(low, cells)
     return int(low), parts.astype(np.float32)
+
+
+def _covered(starts, width, n_cells):
+    """Part of each cell that any of some intervals of one width covers; 1 where none does.
+
+    The density of weight in a cell at the border of the field, or with a gap between slits, is that
+    of its covered part.
+    """
+    starts = np.sort(starts)
+    ends = np.minimum(starts + width, np.append(starts[1:], np.inf))
+    cells = np.arange(n_cells)[:, None]
+    parts = np.minimum(ends, cells + 1) - np.maximum(starts, cells)
+    covered = np.clip(parts, 0, None).sum(axis=1)
+    return np.where(covered > 0, covered, 1).astype(np.float32)
 
 
 class _Strip:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from msa3d_steps.cube.combine import _covered
 from msa3d_steps.cube.overlap import MAX_SIDES, clip_spaxels, drop_rows, rebin_rows
 
 
@@ -96,3 +97,12 @@ def test_pixels_without_weight_are_left_out():
     rows, _, _ = rebin(np.full((1, 10), 7.0), lam, np.linspace(1, 2, 6), weights)
     np.testing.assert_allclose(rows[1, 0], [1, 1, 0.5, 1, 1], rtol=1e-5)
     np.testing.assert_allclose(rows[0] / rows[1], 7, rtol=1e-6)
+
+
+def test_covered_part_of_cells():
+    """Slits of 4 cells at 0, 4.2 (a gap of 0.2) and 7 (an overlap of 1.2): cells 0 to 10."""
+    covered = _covered(np.array([7.0, 0.0, 4.2]), 4.0, 13)
+    assert covered == pytest.approx([1, 1, 1, 1, 0.8, 1, 1, 1, 1, 1, 1, 1, 1])
+    # the border: the last slit ends at 11.5; cells that no slit reaches count as whole
+    covered = _covered(np.array([0.5, 7.5]), 4.0, 13)
+    assert covered == pytest.approx([0.5, 1, 1, 1, 0.5, 1, 1, 0.5, 1, 1, 1, 0.5, 1])

@@ -39,6 +39,7 @@ def main():
     print("                        cube          truth    east   north      cube   truth")
     for galaxy in galaxies:
         print(galaxy.row())
+    print("\n+- takes voxels as independent; they share pixels, so that a sum's error is larger")
     draw(galaxies)
     print(f"\ncubes    {CUBES.relative_to(HERE)}/\npicture  {PICTURE.relative_to(HERE)}")
 

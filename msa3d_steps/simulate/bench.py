@@ -191,6 +191,7 @@ def prepare(survey, references, metafile, sources=None):
     InputError
         If the slitlets do not fit, or nothing falls on the detectors.
     """
+    psf = Psf.named(survey.psf)
     paths = write_wcs_references(Path(references), survey.grating, survey.filter)
     slitlets = _slitlets(survey)
     extra = _stuck_slitlet(slitlets)
@@ -204,7 +205,9 @@ def prepare(survey, references, metafile, sources=None):
     middle = _middle_pointing(survey, first.place)
     pointings = tuple(offset_pointing(middle, first.place, offset) for offset in actual)
     if sources is None:
-        sources = survey.make_sources(_places(slitlets, slits, middle))
+        places = _places(slitlets, slits, middle)
+        sources = survey.make_sources(places)
+        _warn_of_lines(sources, places)
     slitlets = tuple(_named(s, source) for s, source in zip(slitlets, sources, strict=True))
     write_metafile(metafile, slitlets, survey.n_exposures, program=int(PROGRAM))
     _name(slits, slitlets)
@@ -213,7 +216,6 @@ def prepare(survey, references, metafile, sources=None):
         for detector, found in slits.items()
     }
     scene = Scene(tuple(sources), survey.zodiacal)
-    psf = Psf.named(survey.psf)
     return Bench(
         survey, scene, psf, _noise_model(survey), slitlets, slits, responses, commanded, pointings,
         stuck,
@@ -325,6 +327,20 @@ def _places(slitlets, slits, middle):
         ranges = [s.wavelength_range() for s in own]
         places.append((float(ra), float(slit.dec + along[1] / 3600), ranges))
     return places
+
+
+def _warn_of_lines(sources, places):
+    """Warn of sources none of whose lines fall on a detector."""
+    for source, (*_, ranges) in zip(sources, places, strict=True):
+        seen = [
+            line for line in source.lines for low, high in ranges
+            if low < source.observed(line) < high
+        ]  # fmt: skip
+        if source.lines and not seen:
+            log.warning(
+                "source %d: at redshift %.3f no line falls on a detector; choose another",
+                source.source_id, source.redshift,
+            )  # fmt: skip
 
 
 def _named(slitlet, source):

@@ -56,7 +56,7 @@ def main(arguments=None):
         survey = _survey(options)
         if options.plan:
             _plan(survey, options)
-        elif options.folder is None:
+        elif not options.folder:
             parser.error("name a folder for the survey, or give --plan")
         elif options.truth_for:
             _truth(options)
@@ -136,7 +136,7 @@ def _set_up_log(verbose, quiet):
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
     root = logging.getLogger()
-    root.setLevel(logging.INFO if verbose else logging.ERROR)
+    root.setLevel(logging.INFO if verbose else logging.CRITICAL + 1)
     if verbose:
         root.addHandler(handler)
 
@@ -154,6 +154,13 @@ def _simulate(survey, options):
 
     from msa3d_steps.simulate.survey import write_survey
 
+    wanted = str(options.maximum_cores)
+    if wanted not in ("none", "quarter", "half", "all") and not (
+        wanted.isdecimal() and int(wanted) > 0
+    ):
+        raise InputError(
+            f"--maximum-cores is {wanted}; it must be none, quarter, half, all or a number"
+        )
     cores = compute_num_cores(
         options.maximum_cores, survey.n_exposures * 2, multiprocessing.cpu_count()
     )
@@ -167,8 +174,8 @@ def _simulate(survey, options):
         products = write_survey(survey, options.folder, cores, progress)
     log.info("survey      %s", products.folder)
     log.info("truth       %s", products.truth)
-    log.info("references  CRDS_PATH=%s", products.references)
-    log.info("            CRDS_SERVER_URL=https://jwst-serverless-mode.stsci.edu")
+    log.info("references  export CRDS_PATH=%s", products.references)
+    log.info("            export CRDS_SERVER_URL=https://jwst-serverless-mode.stsci.edu")
     if survey.level != "rate":
         log.info("cubes       strun %s", products.run_file)
 
@@ -204,7 +211,7 @@ def _plan(survey, options):
 
     plan = make_plan(survey)
     path = draw_plan(plan, Path(options.plan))
-    log.info("%s\n\npicture  %s", tabulate(plan), path)
+    sys.stdout.write(f"{tabulate(plan)}\n\npicture  {path}\n")
 
 
 def _truth(options):

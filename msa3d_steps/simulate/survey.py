@@ -121,6 +121,8 @@ def write_survey(survey, folder, cores=1, progress=None):
         If the folder holds another survey, or the disk is too small.
     """
     products = Products(Path(folder).resolve())
+    if products.folder.exists() and not products.folder.is_dir():
+        raise InputError(f"{products.folder} is a file; name a folder for the survey")
     products.truth.parent.mkdir(parents=True, exist_ok=True)
     _refuse_another(products, survey)
     _clean_up(products.folder)
@@ -253,16 +255,21 @@ def _make_exposures(bench, products, names, cores):
         return
     context = multiprocessing.get_context("spawn")
     given = (bench.survey, products, bench.scene.sources)
-    with ProcessPoolExecutor(cores, context, _start_worker, given) as pool:
+    pool = ProcessPoolExecutor(cores, context, _start_worker, given)
+    try:
         left = {pool.submit(_in_worker, name) for name in names}
-        try:
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while left:
+            done, left = wait(left, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():  # what they have not finished is lost
+            child.terminate()
+            child.join()
+        _clean_up(products.folder)
+        raise
+    pool.shutdown()
 
 
 _worker = {}

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -257,7 +258,8 @@ def _make_exposures(bench, products, names, cores):
     given = (bench.survey, products, bench.scene.sources)
     pool = ProcessPoolExecutor(cores, context, _start_worker, given)
     try:
-        left = {pool.submit(_in_worker, name) for name in names}
+        with _no_interrupts():
+            left = {pool.submit(_in_worker, name) for name in names}
         while left:
             done, left = wait(left, return_when=FIRST_COMPLETED)
             for future in done:
@@ -270,6 +272,19 @@ def _make_exposures(bench, products, names, cores):
         _clean_up(products.folder)
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _no_interrupts():
+    """Start processes that leave an interrupt from the keyboard to this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _worker = {}

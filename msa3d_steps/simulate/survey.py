@@ -255,6 +255,7 @@ def _make_exposures(bench, products, names, cores):
             yield name
         return
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     given = (bench.survey, products, bench.scene.sources)
     pool = ProcessPoolExecutor(cores, context, _start_worker, given)
     try:
@@ -266,7 +267,7 @@ def _make_exposures(bench, products, names, cores):
                 yield future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():  # what they have not finished is lost
+        for child in set(multiprocessing.active_children()) - others:
             child.terminate()
             child.join()
         _clean_up(products.folder)

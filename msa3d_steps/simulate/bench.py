@@ -97,6 +97,8 @@ class Bench:
         Offsets across and along the slits, arcsec, shape ``(n_exposures, 2)``.
     pointings : tuple of Pointing
         Where the telescope really looked, for each exposure.
+    references : dict of str to Path
+        The WCS reference files.
     stuck : StuckShutter or None
         A shutter that never closes, if there is room for its spectrum.
     """
@@ -110,6 +112,7 @@ class Bench:
     responses: dict
     commanded: np.ndarray
     pointings: tuple
+    references: dict
     stuck: StuckShutter | None = None
 
     def names(self):
@@ -218,7 +221,7 @@ def prepare(survey, references, metafile, sources=None):
     scene = Scene(tuple(sources), survey.zodiacal)
     return Bench(
         survey, scene, psf, _noise_model(survey), slitlets, slits, responses, commanded, pointings,
-        stuck,
+        paths, stuck,
     )  # fmt: skip
 
 

@@ -11,20 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from msa3d_steps.errors import InputError
+from msa3d_steps.simulate.optics.dispersers import CONFIGURATIONS
 from msa3d_steps.simulate.scene.psf import PSF_NAMES
 from msa3d_steps.simulate.scene.sources import LINE_TABLE, Galaxy, PointSource, galaxy_lines
 
 __all__ = ["GRATINGS", "LEVELS", "Survey", "read_survey"]
 
-GRATINGS = {  # grating: filter
-    "PRISM": "CLEAR",
-    "G140M": "F100LP",
-    "G140H": "F100LP",
-    "G235M": "F170LP",
-    "G235H": "F170LP",
-    "G395M": "F290LP",
-    "G395H": "F290LP",
-}
+GRATINGS = dict(CONFIGURATIONS.keys())  # grating: filter
 LEVELS = ("cal", "rate", "both")
 MAX_SHUTTERS = 7
 MAX_SOURCES = 40

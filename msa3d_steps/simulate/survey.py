@@ -23,7 +23,6 @@ from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.bench import prepare
 from msa3d_steps.simulate.detector.exposing import expose
 from msa3d_steps.simulate.exposure import ExposureName, cal_model, rate_model
-from msa3d_steps.simulate.optics.references import write_wcs_references
 from msa3d_steps.simulate.record import write_truth
 from msa3d_steps.simulate.references.crds import write_cache
 from msa3d_steps.simulate.references.files import write_calibration_references
@@ -240,8 +239,8 @@ def _write_cache(products, bench, scratch):
         return
     configuration = bench.survey.grating, bench.survey.filter
     stuck_open = bench.stuck.place if bench.stuck else None
-    references = dict(write_wcs_references(scratch, *configuration))
-    references |= write_calibration_references(scratch, *configuration, stuck_open)
+    calibration = write_calibration_references(scratch, *configuration, stuck_open)
+    references = bench.references | calibration
     write_cache(products.references, references, *configuration)
     label.touch()
 

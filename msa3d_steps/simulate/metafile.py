@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["SHUTTERS_ACROSS", "SHUTTERS_ALONG", "Slitlet", "write_metafile"]
 

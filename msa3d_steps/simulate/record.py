@@ -14,7 +14,7 @@ from msa3d_steps.simulate.geometry import Pointing, SlitPlace
 from msa3d_steps.simulate.scene.psf import Psf
 from msa3d_steps.simulate.scene.render import SlitPixels
 from msa3d_steps.simulate.scene.sources import Galaxy, Line, PointSource, Scene
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["Truth", "read_truth", "write_truth"]
 

@@ -3,13 +3,9 @@
 import dataclasses
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
-import threading
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +22,8 @@ from msa3d_steps.simulate.exposure import ExposureName, cal_model, rate_model
 from msa3d_steps.simulate.record import write_truth
 from msa3d_steps.simulate.references.crds import write_cache
 from msa3d_steps.simulate.references.files import write_calibration_references
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.tasks import Workers
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["Products", "write_survey"]
 
@@ -253,64 +250,30 @@ def _make_exposures(bench, products, names, cores):
             _make_exposure(bench, products, name)
             yield name
         return
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    given = (bench.survey, products, bench.scene.sources)
-    pool = ProcessPoolExecutor(cores, context, _start_worker, given)
+    setup = _start_worker, bench.survey, products, bench.scene.sources
     try:
-        with _no_interrupts():
-            left = {pool.submit(_in_worker, name) for name in names}
-        while left:
-            done, left = wait(left, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+        with Workers(cores, setup=setup) as workers:
+            for outcome in workers.run(_in_worker, names):
+                outcome.unwrap()
+                yield outcome.item
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-            child.join()
         _clean_up(products.folder)
         raise
-    pool.shutdown()
-
-
-@contextmanager
-def _no_interrupts():
-    """Start processes that leave an interrupt from the keyboard to this one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 _worker = {}
 
 
 def _start_worker(survey, products, sources):
-    """Make the survey ready in a worker, which ends when its parent does."""
-    threading.Thread(
-        target=_end_with, args=(multiprocessing.parent_process(),), daemon=True
-    ).start()
+    """Make the survey ready in a worker."""
     logging.disable(logging.INFO)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
     with _scratch(products) as scratch:
         _worker["bench"] = prepare(survey, scratch, scratch / "msa.fits", sources)
     _worker["products"] = products
 
 
-def _end_with(parent):
-    parent.join()
-    os._exit(1)
-
-
 def _in_worker(name):
     _make_exposure(_worker["bench"], _worker["products"], name)
-    return name
 
 
 def _make_exposure(bench, products, name):

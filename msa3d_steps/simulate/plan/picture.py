@@ -6,7 +6,7 @@ import numpy as np
 
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.plan.table import counted
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["compass", "draw_plan"]
 

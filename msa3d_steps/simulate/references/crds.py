@@ -14,7 +14,7 @@ from crds.jwst import FILEKINDS
 from jwst.stpipe.integration import get_steps
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["environment", "write_cache"]
 

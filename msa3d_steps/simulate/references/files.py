@@ -20,7 +20,7 @@ from msa3d_steps.simulate.references.throughput import (
     conversion,
     find_grating,
 )
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["write_calibration_references"]
 

@@ -8,7 +8,7 @@ from astropy.io import fits
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.record import read_truth
 from msa3d_steps.simulate.scene.truth import read_grid, truth_cube
-from msa3d_steps.simulate.whole import replace_whole
+from msa3d_steps.whole import replace_whole
 
 __all__ = ["write_truth_cube"]
 

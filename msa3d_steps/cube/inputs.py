@@ -5,23 +5,31 @@ Files are opened one at a time, each once, and closed as soon as their cutouts a
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from astropy.utils.exceptions import AstropyWarning
-from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import JwstDataModel, MultiExposureModel, MultiSlitModel
+from stdatamodels.jwst.datamodels import JwstDataModel
 
-from msa3d_steps.cube.sources import Source, cutout_from_slit, source_label
+from msa3d_steps.cube.reading import (
+    add_entry,
+    cutouts_of_model,
+    flat_metadata,
+    read_exposure,
+)
 from msa3d_steps.errors import InputError, Problem
 
-__all__ = ["Collection", "Members", "Selection", "collect_sources", "find_members", "flat_metadata"]
+__all__ = [
+    "Collection",
+    "Members",
+    "Selection",
+    "collect_sources",
+    "find_members",
+    "flat_metadata",
+    "read_all",
+]
 
 log = logging.getLogger(__name__)
-
-SLIT_MODELS = ("SlitModel", "SlitDataModel", "ImageModel")
 
 
 @dataclass(frozen=True)
@@ -148,31 +156,17 @@ def collect_sources(members, selection):
         The wanted sources with their cutouts; every file and slit that is left out has a problem.
     """
     found, left_out, problems = {}, {}, []
-    for name, model in _open_all(members, problems):
-        usable = 0
-        for slit, meta, header in _slits(model, name, problems):
-            usable += 1
-            source = _source_of(slit)
-            if not selection.wants(source):
-                left_out.setdefault(source.label, source)
-                continue
-            source = found.setdefault(source.label, source)
-            try:
-                cutout = cutout_from_slit(slit, meta, _file_of(meta, name))
-            except InputError as err:
-                problems.append(err.problem)
-                log.error("%s", err.problem)  # noqa: TRY400 - the message says it all
-                continue
-            twin = next((c for c in source.cutouts if _same(c, cutout)), None)
-            if twin is not None:
-                log.warning(
-                    "%s, slit %s: left out, it is the same exposure as %s, which is in already",
-                    cutout.file, cutout.slit, twin.file,
-                )  # fmt: skip
-                continue
-            source.cutouts.append(cutout)
-            source.headers.append(header)
-        log.debug("%s: %d slits", name, usable)
+    for exposure in read_all(members, selection):
+        for problem in exposure.problems:
+            log.error("%s", problem)
+        problems += exposure.problems
+        for source in exposure.left_out:
+            left_out.setdefault(source.label, source)
+        for source in exposure.sources:
+            found.setdefault(source.label, source)
+        for entry in exposure.entries:
+            add_entry(entry, found[entry.source.label])
+        log.debug("%s: %d slits", exposure.name, exposure.n_slits)
     known = [*found.values(), *left_out.values()]
     for wanted in selection.names:
         if not any(source.answers_to(wanted) for source in known):
@@ -181,11 +175,6 @@ def collect_sources(members, selection):
     # a source without cutouts has a problem for each of its slits already
     sources = [found[label] for label in sorted(found) if found[label].cutouts]
     return Collection(sources, problems, [left_out[k] for k in sorted(left_out)])
-
-
-def _same(a, b):
-    """Whether two cutouts are the same piece of the same exposure."""
-    return (a.exposure, a.detector, a.slit) == (b.exposure, b.detector, b.slit)
 
 
 def _read_association(path):
@@ -216,100 +205,35 @@ def _is_library(inputs):
     return hasattr(inputs, "borrow") and hasattr(inputs, "shelve")
 
 
-def _open_all(members, problems):
-    """Yield the name and the model of each exposure; a model that was opened here is closed."""
+def read_all(members, selection):
+    """Read exposures one after the other.
+
+    Parameters
+    ----------
+    members : Members
+        The exposures.
+    selection : Selection
+        Which sources are wanted.
+
+    Yields
+    ------
+    ExposureCutouts
+        The cutouts of an exposure.
+    """
     if _is_library(members.items):
         with members.items as library:
             for index in range(len(library)):
                 model = library.borrow(index)
                 try:
-                    yield model.meta.filename or f"model {index + 1}", model
+                    name = model.meta.filename or f"model {index + 1}"
+                    yield cutouts_of_model(name, model, selection)
                 finally:
                     library.shelve(model, index, modify=False)
         return
     for index, item in enumerate(members.items):
         if isinstance(item, JwstDataModel):
-            yield item.meta.filename or f"model {index + 1}", item
-            continue
-        log.info("Reading %s", item)
-        if item.is_dir():
-            problems.append(Problem("is a folder; give its exposures or an association", str(item)))
-            log.error("%s", problems[-1])
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "error", message="File may have been truncated", category=AstropyWarning
-                )
-                model = datamodels.open(item)
-        except FileNotFoundError:
-            problems.append(Problem("there is no such file; check the path", str(item)))
-        except Exception as err:
-            reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-            problems.append(
-                Problem(f"cannot be read ({reason}); download or make it again", str(item))
-            )
+            name = item.meta.filename or f"model {index + 1}"
+            yield cutouts_of_model(name, item, selection)
         else:
-            with model:
-                yield Path(item).name, model
-            continue
-        log.error("%s", problems[-1])
-
-
-def _slits(model, name, problems):
-    """Yield each slit of a model with the metadata of its exposure, as a node and flat."""
-    if isinstance(model, MultiSlitModel):
-        meta, header = model.meta, flat_metadata(model.meta)
-        for slit in model.slits:
-            yield slit, meta, header
-    elif isinstance(model, MultiExposureModel):
-        for slit in model.exposures:
-            yield slit, slit.meta, flat_metadata(slit.meta)
-    elif type(model).__name__ in SLIT_MODELS:
-        yield model, model.meta, flat_metadata(model.meta)
-    else:
-        problem = Problem(
-            f"has no slits (it opens as {type(model).__name__}); give cal or s2d files of MSA "
-            "spectra (calwebb_spec2)",
-            name,
-        )
-        problems.append(problem)
-        log.error("%s", problem)
-
-
-def flat_metadata(meta):
-    """Flatten the metadata of an exposure.
-
-    Parameters
-    ----------
-    meta : node
-        Metadata of a model.
-
-    Returns
-    -------
-    dict
-        Its scalars by their dotted names, ``meta.instrument.name`` and so on.
-    """
-
-    def walk(tree, prefix):
-        for key, value in tree.items():
-            path = f"{prefix}.{key}"
-            if isinstance(value, dict):
-                yield from walk(value, path)
-            elif isinstance(value, (str, int, float, bool)):
-                yield path, value
-
-    return dict(walk(meta.instance, "meta"))
-
-
-def _source_of(slit):
-    """Make a source without cutouts from what a slit says of it."""
-    name = str(getattr(slit, "source_name", None) or "").strip()
-    number = int(getattr(slit, "source_id", None) or 0)
-    ra, dec = getattr(slit, "source_ra", None), getattr(slit, "source_dec", None)
-    return Source(source_label(number, name), number, name or str(number), ra, dec)
-
-
-def _file_of(meta, name):
-    """Name of the file that an exposure came from, where a source-based model has many."""
-    return getattr(meta, "filename", None) or name
+            log.info("Reading %s", item)
+            yield read_exposure(item, selection)

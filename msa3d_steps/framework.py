@@ -22,8 +22,12 @@ class MSA3DStep(JwstStep):
 
     It asks CRDS for no parameters, so that a step without reference files needs neither a server
     nor an environment variable; takes its inputs from a run file where none are named; and as a
-    hook leaves the data of the step that it hangs on as they are.
+    hook leaves the data of the step that it hangs on as they are, unless it is there to change
+    them.
     """
+
+    changes_data = False
+    """Whether, as a hook, its result takes the place of the data, and its errors are the step's."""
 
     @classmethod
     def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):
@@ -106,7 +110,8 @@ class MSA3DStep(JwstStep):
         Returns
         -------
         object
-            The result; None as a hook, so that the step it hangs on keeps its own.
+            The result; None as a hook that does not change data, so that the step it hangs on
+            keeps its own.
 
         Raises
         ------
@@ -119,6 +124,8 @@ class MSA3DStep(JwstStep):
         caller = _hooked_on(self)
         if caller is not None:
             self.parent = self.parent or caller
+            if self.changes_data:
+                return super().run(*args)
             self.save_results = True
             try:
                 super().run(*args)
@@ -144,6 +151,8 @@ class MSA3DStep(JwstStep):
         self.save_results = True
         if inputs.product_name and self.output_file is None:
             self.output_file = inputs.product_name + self.output_ext
+        if inputs.msa_metafile and getattr(self, "msa_metafile", "") is None:
+            self.msa_metafile = str(inputs.msa_metafile)
         return inputs.members
 
     def save_model(self, model, *args, **kwargs):

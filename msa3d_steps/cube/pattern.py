@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from msa3d_steps.cube.tangent import to_plane
 
-__all__ = ["Pattern", "find_pattern"]
+__all__ = ["Pattern", "find_pattern", "groups_of_angle", "sort_offsets"]
 
 ROTATION_TOLERANCE = 0.3
 """Visits whose slits are turned by more than this, degrees, never share a step."""
@@ -92,30 +92,82 @@ def find_pattern(cutouts):
     affine = [c.footprint.to_plane(ra0, dec0) for c in cutouts]
     angle = np.array([_position_angle(matrix) for _, matrix in affine])
     _, exposure = np.unique([c.exposure for c in cutouts], return_inverse=True)
-    group = _groups_of_angle(angle, exposure)
-
+    turned = groups_of_angle(angle, exposure)
     across, along = np.zeros(len(cutouts)), np.zeros(len(cutouts))
-    step, dither = np.zeros(len(cutouts), int), np.zeros(len(cutouts), int)
+    width, height = [], []
+    for group in range(turned.max() + 1):
+        members = np.flatnonzero(turned == group)
+        x, y, w, h = _offsets([cutouts[i] for i in members], [affine[i] for i in members])
+        across[members], along[members] = x, y
+        width.append(w)
+        height.append(h)
+    visit = np.array([c.visit for c in cutouts])
+    return sort_offsets(across, along, turned, exposure, visit, width, height)
+
+
+def sort_offsets(across, along, turned, exposure, visit, width, height):
+    """Sort offsets into steps and dithers.
+
+    Parameters
+    ----------
+    across, along : numpy.ndarray
+        Shape ``(n,)``: offsets across and along the slits, arcsec, each group from a zero of its
+        own.
+    turned : numpy.ndarray
+        Shape ``(n,)``: group of equal slit directions, of `groups_of_angle`.
+    exposure : numpy.ndarray
+        Shape ``(n,)``: number of the exposure; entries of one exposure share its step and dither.
+    visit : numpy.ndarray
+        Shape ``(n,)``: name of the visit.
+    width, height : sequence of float
+        Width of the slit and height of a detector pixel, arcsec, of each group.
+
+    Returns
+    -------
+    Pattern
+        Step, dither and offsets, in the order given.
+    """
+    step, dither = np.zeros(across.size, int), np.zeros(across.size, int)
     step_sizes, dither_sizes = [], []
     first_step = 0
-    for turned in range(group.max() + 1):
-        members = np.flatnonzero(group == turned)
-        x, y, width, height = _offsets([cutouts[i] for i in members], [affine[i] for i in members])
+    for group in range(turned.max() + 1):
+        members = np.flatnonzero(turned == group)
+        x, y = across[members], along[members]
         # one value for each exposure: its detectors saw the same pointing
         unique, index = np.unique(exposure[members], return_inverse=True)
         x_exposure = np.array([x[index == i].mean() for i in range(len(unique))])
         y_exposure = np.array([y[index == i].mean() for i in range(len(unique))])
-        visit = np.array(
-            [cutouts[members[np.argmax(index == i)]].visit for i in range(len(unique))]
-        )
-        steps = cluster_steps(x_exposure, width)
-        dithers = cluster_dithers(y_exposure, steps, visit, DITHER_SPREAD * height)
-        across[members], along[members] = x, y
+        visits = np.array([visit[members[np.argmax(index == i)]] for i in range(len(unique))])
+        steps = cluster_steps(x_exposure, width[group])
+        dithers = cluster_dithers(y_exposure, steps, visits, DITHER_SPREAD * height[group])
         step[members], dither[members] = first_step + steps[index], dithers[index]
         first_step += steps.max() + 1
         step_sizes.append(_median_distance(x_exposure, steps))
         dither_sizes.append(_median_distance(y_exposure, dithers))
-    return Pattern(step, dither, group, across, along, max(step_sizes), max(dither_sizes))
+    return Pattern(step, dither, turned, across, along, max(step_sizes), max(dither_sizes))
+
+
+def groups_of_angle(angle, exposure):
+    """Group slits that have the same direction on the sky; an exposure stays together.
+
+    Parameters
+    ----------
+    angle : numpy.ndarray
+        Shape ``(n,)``: position angles, degrees.
+    exposure : numpy.ndarray
+        Shape ``(n,)``: 0-based number of the exposure.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``: 0-based group.
+    """
+    angle = np.array([angle[np.argmax(exposure == i)] for i in range(exposure.max() + 1)])
+    turn = (angle - angle[0] + 180) % 360
+    order = np.argsort(turn)
+    labels = np.empty(turn.size, int)
+    labels[order] = np.concatenate([[0], np.cumsum(np.diff(turn[order]) > ROTATION_TOLERANCE)])
+    return labels[exposure]
 
 
 def cluster_steps(across, width):
@@ -235,7 +287,7 @@ def _partition(values, number):
     scatter = square[end] - square[start] - (total[end] - total[start]) ** 2 / count
     scatter = np.where(end > start, scatter, np.inf)  # of the group values[start:end]
 
-    best = np.concatenate([[0.0], scatter[0]])
+    best = np.concatenate([[np.inf], scatter[0]])  # no part may be empty
     cuts = []
     for _ in range(min(number, n) - 1):
         trial = best[:-1, None] + scatter
@@ -275,16 +327,6 @@ def _offsets(cutouts, affine):
 def _position_angle(matrix):
     """Position angle of increasing ``y_slit``, degrees east of north."""
     return np.rad2deg(np.arctan2(matrix[0, 1], matrix[1, 1]))
-
-
-def _groups_of_angle(angle, exposure):
-    """Group cutouts whose slits have the same direction; an exposure stays together."""
-    angle = np.array([angle[np.argmax(exposure == i)] for i in range(exposure.max() + 1)])
-    turn = (angle - angle[0] + 180) % 360
-    order = np.argsort(turn)
-    labels = np.empty(turn.size, int)
-    labels[order] = np.concatenate([[0], np.cumsum(np.diff(turn[order]) > ROTATION_TOLERANCE)])
-    return labels[exposure]
 
 
 def _median_distance(offsets, labels):

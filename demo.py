@@ -1,7 +1,7 @@
-"""Simulate a slit-stepping survey, build its cubes, hold them against the truth: ``make demo``."""
+"""Simulate slope images, make cubes of them, hold these against the truth: ``make demo``."""
 
 import logging
-import shutil
+import os
 import subprocess
 import sys
 import warnings
@@ -19,6 +19,7 @@ from msa3d_steps.simulate.scene.truth import expected_cube, read_grid
 HERE = Path(__file__).parent
 OUT = HERE / "demo"
 SURVEY, CUBES, PICTURE = OUT / "survey", OUT / "cubes", OUT / "demo.png"
+NO_SERVER = "https://jwst-serverless-mode.stsci.edu"
 LINE = "[OIII]5007"
 RADIUS = 0.45  # arcsec about a galaxy in which its flux is measured
 
@@ -28,10 +29,11 @@ def main():
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     OUT.mkdir(exist_ok=True)
-    run("msa3d_simulate", SURVEY, "--maximum-cores=all")
-    shutil.rmtree(CUBES, ignore_errors=True)
-    CUBES.mkdir()
-    run("strun", SURVEY / "msa3d_cube.asdf", f"--output_dir={CUBES}", "--log-level=WARNING")
+    run("msa3d_simulate", SURVEY, "--level=rate", "--maximum-cores=all")
+    references = {"CRDS_PATH": str(SURVEY / "crds"), "CRDS_SERVER_URL": NO_SERVER}
+    run("msa3d_asn", SURVEY, "-o", CUBES, "--overwrite")
+    (run_file,) = CUBES.glob("*_msa3d.asdf")
+    run("strun", run_file, f"--output_dir={CUBES}", "--maximum_cores=all", **references)
     truth = read_truth(SURVEY)
     galaxies = [Comparison(truth, path) for path in sorted(CUBES.glob("*_s3d.fits"))]
     print(f"\n{LINE}, cube beside truth (the scene through point spread function and slits)\n")
@@ -44,12 +46,15 @@ def main():
     print(f"\ncubes    {CUBES.relative_to(HERE)}/\npicture  {PICTURE.relative_to(HERE)}")
 
 
-def run(command, *arguments):
+def run(command, *arguments, **environment):
     """Run a command of the package and show it."""
-    words = [str(a).removeprefix(f"{HERE}/") for a in arguments]
-    print("$", command, *words, flush=True)
+    words = [str(a).replace(f"{HERE}/", "") for a in arguments]
+    settings = [f"{name}={value.replace(f'{HERE}/', '')}" for name, value in environment.items()]
+    print("\n$", *settings, command, *words, flush=True)
     path = Path(sys.executable).with_name(command)
-    subprocess.run([str(path), *words], check=True, cwd=HERE)  # noqa: S603 - our own command
+    subprocess.run(  # noqa: S603 - our own command
+        [str(path), *words], check=True, cwd=HERE, env=os.environ | environment
+    )
 
 
 class Comparison:

@@ -1,12 +1,10 @@
-"""A survey of full size from nothing to cubes: what simulating it and building its cubes cost.
+"""What simulating a survey of full size costs.
 
 ``python -W ignore benchmarks/survey.py FOLDER`` simulates 9 steps x 7 dithers of 10 galaxies with
-both detectors (126 files, 3 GB) in FOLDER, unless they are there, and builds the cubes.
+both detectors (126 files, 3 GB) in FOLDER, unless they are there; `pipeline` makes cubes of them.
 """
 
 import argparse
-import logging
-import os
 import resource
 import subprocess
 import sys
@@ -14,29 +12,20 @@ import threading
 import time
 from pathlib import Path
 
-from speed import PHASES, print_table, watched
+from speed import print_table
 
-from msa3d_steps import MSA3DCubeStep
-
-OPEN = (
-    ("open files", "msa3d_steps.cube.inputs", "datamodels.open"),
-    ("metadata of the exposures", "msa3d_steps.cube.inputs", "flat_metadata"),
-    ("cutouts: arrays", "msa3d_steps.cube.inputs", "cutout_from_slit"),
-)
 MINUTES, GIGABYTES = 20, 4  # targets of the simulation on 2 cores
 
 
 def main():
-    """Simulate and build."""
+    """Simulate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n-sources", default="10")
     parser.add_argument("--steps", default="9")
     parser.add_argument("--dithers", default="7")
     options = parser.parse_args()
-    logging.disable(logging.WARNING)
     simulate(options)
-    build(options.folder)
 
 
 def simulate(options):
@@ -92,27 +81,5 @@ def descendants(pid):
     return [int(c) for child in children for c in (child, *descendants(int(child)))]
 
 
-def build(folder):
-    """Build the cubes with one thread and say where the time goes."""
-    members = sorted(folder.glob("*_cal.fits"))
-    MSA3DCubeStep.call([str(p) for p in members[:2]], maximum_cores="none", sources=["1"])
-    start = time.perf_counter()
-    with watched((*OPEN, *PHASES)) as stopwatch:
-        cubes = MSA3DCubeStep.call(str(folder / "msa3d_cube.asdf"), maximum_cores="none")
-    total = time.perf_counter() - start
-    seconds = {label: stopwatch.seconds[label] for label, *_ in (*OPEN, *PHASES)}
-    seconds["rest (reading arrays, logs)"] = total - sum(seconds.values())
-    n_cubes = len(cubes)
-    rows = [
-        (label, f"{value:.1f}", f"{value / n_cubes:.2f}", f"{100 * value / total:.1f}")
-        for label, value in seconds.items() if value > 0.005 * total
-    ]  # fmt: skip
-    rows.append(("all", f"{total:.1f}", f"{total / n_cubes:.2f}", "100.0"))
-    shapes = ", ".join(sorted({" x ".join(map(str, cube.data.shape)) for cube in cubes}))
-    title = f"{n_cubes} cubes ({shapes}) of {len(members)} files, 1 thread"
-    print_table(title, ("phase", "s", "s per source", "%"), rows)
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     main()

@@ -10,10 +10,26 @@ _LOCATIONS = {
     "IncompleteError": "msa3d_steps.errors",
     "InputError": "msa3d_steps.errors",
     "MSA3DCubeStep": "msa3d_steps.cube.step",
+    "MSA3DPipeline": "msa3d_steps.pipelines.survey",
+    "MSA3DRelabelStep": "msa3d_steps.relabel.step",
+    "MSA3DSpec2Pipeline": "msa3d_steps.pipelines.spec2",
+    "MSA3DSpec3Pipeline": "msa3d_steps.pipelines.spec3",
     "MSACubeModel": "msa3d_steps.datamodels",
+    "run": "msa3d_steps.pipelines.oneshot",
 }
 
-__all__ = ["IncompleteError", "InputError", "MSA3DCubeStep", "MSACubeModel", "__version__"]
+__all__ = [
+    "IncompleteError",
+    "InputError",
+    "MSA3DCubeStep",
+    "MSA3DPipeline",
+    "MSA3DRelabelStep",
+    "MSA3DSpec2Pipeline",
+    "MSA3DSpec3Pipeline",
+    "MSACubeModel",
+    "__version__",
+    "run",
+]
 
 try:
     __version__ = version("msa3d-steps")

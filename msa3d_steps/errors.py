@@ -7,6 +7,10 @@ from stpipe.exceptions import StpipeExitException
 __all__ = ["IncompleteError", "InputError", "Problem"]
 
 
+MOST_SHOWN = 10
+"""Number of problems that an error shows."""
+
+
 class InputError(StpipeExitException, ValueError):
     """An input that cannot be used; the message says why and names the mend.
 
@@ -73,5 +77,7 @@ class IncompleteError(StpipeExitException):
         super().__init__(1, str(self))
 
     def __str__(self):
-        lines = "; ".join(f"({i}) {problem}" for i, problem in enumerate(self.problems, 1))
-        return f"a part of the result is missing: {lines}"
+        shown = enumerate(self.problems[:MOST_SHOWN], 1)
+        lines = "; ".join(f"({i}) {problem}" for i, problem in shown)
+        more = len(self.problems) - MOST_SHOWN
+        return f"a part of the result is missing: {lines}{f'; and {more} more' * (more > 0)}"

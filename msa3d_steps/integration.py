@@ -4,7 +4,13 @@ from importlib.resources import files
 
 __all__ = ["STEPS", "get_resource_mappings", "get_steps"]
 
-STEPS = (("MSA3DCubeStep", "msa3d_cube", False),)
+STEPS = (
+    ("MSA3DCubeStep", "msa3d_cube", False),
+    ("MSA3DPipeline", "msa3d", True),
+    ("MSA3DRelabelStep", "msa3d_relabel", False),
+    ("MSA3DSpec2Pipeline", "msa3d_spec2", True),
+    ("MSA3DSpec3Pipeline", "msa3d_spec3", True),
+)
 """Class, alias and whether it is a pipeline, for each step of this package."""
 
 

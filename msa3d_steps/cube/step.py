@@ -2,20 +2,20 @@
 
 import logging
 import math
-import os
 import time
 from pathlib import Path
 
 from jwst.associations.lib.rules_level3_base import format_product
 from jwst.datamodels import ModelContainer
-from stcal.multiprocessing import compute_num_cores
 
 from msa3d_steps.cube.build import build_cube
 from msa3d_steps.cube.combine import CombineOptions
 from msa3d_steps.cube.grid import GridOptions
-from msa3d_steps.cube.inputs import Selection, collect_sources, find_members
+from msa3d_steps.cube.inputs import Collection, Selection, collect_sources, find_members
+from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError, Problem
 from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.tasks import number_of_cores
 
 __all__ = ["MSA3DCubeStep"]
 
@@ -31,6 +31,9 @@ class MSA3DCubeStep(MSA3DStep):
     """Build one spectral cube for each source of a slit-stepping survey."""
 
     class_alias = "msa3d_cube"
+
+    key = None
+    """What a pipeline writes into the cubes to know them by."""
 
     spec = """
     sources = force_list(default=None) # Sources to build, by label (s000000933), number or name; all if not given
@@ -60,8 +63,8 @@ class MSA3DCubeStep(MSA3DStep):
 
         Parameters
         ----------
-        inputs : str, pathlib.Path, dict, list, ModelContainer, ModelLibrary or JwstDataModel
-            Association, exposures (cal or s2d), or their models.
+        inputs : str, pathlib.Path, dict, list, ModelContainer, ModelLibrary, JwstDataModel, Source
+            Association, exposures (cal or s2d), or their models, or the cutouts of one source.
 
         Returns
         -------
@@ -74,16 +77,22 @@ class MSA3DCubeStep(MSA3DStep):
             Where no cube could be made.
         """
         grid_options, combine_options = self._options()
-        members = find_members(inputs)
-        selection = Selection(tuple(self.sources or ()), self.background_slits, self.virtual_slits)
-        collection = collect_sources(members, selection)
+        if isinstance(inputs, Source):
+            product, collection = None, Collection([inputs])
+        else:
+            members = find_members(inputs)
+            selection = Selection(
+                tuple(self.sources or ()), self.background_slits, self.virtual_slits
+            )
+            product, collection = members.product, collect_sources(members, selection)
         self.problems.extend(collection.problems)
         cubes = ModelContainer()
         while collection.sources:  # each source is let go when its cube is made
             source = collection.sources.pop(0)
             cube = self._build(source, grid_options, combine_options)
             if cube is not None:
-                cube.meta.filename = self._file_name(source, members.product)
+                cube.meta.filename = self._file_name(source, product)
+                cube.meta.msa3d.key = self.key
                 cubes.append(cube)
         if not len(cubes):
             self._give_up(collection)
@@ -98,13 +107,7 @@ class MSA3DCubeStep(MSA3DStep):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{name} is {value}; it must be a number")
-        cores = str(self.maximum_cores).lower()
-        if cores not in ("none", "quarter", "half", "all") and not (
-            cores.isnumeric() and int(cores) > 0
-        ):
-            raise InputError(
-                f"maximum_cores is {cores}; it must be none, quarter, half, all or a number"
-            )
+        threads = number_of_cores(self.maximum_cores)
         if (self.ra_center is None) != (self.dec_center is None):
             raise InputError("ra_center and dec_center go together; give both or neither")
         shape = {}
@@ -125,8 +128,6 @@ class MSA3DCubeStep(MSA3DStep):
             dec_center=self.dec_center,
             **shape,
         )
-        available = os.cpu_count() or 1
-        threads = compute_num_cores(cores, available, available)
         return grid_options, CombineOptions(self.weighting, self.slit_frac, self.pixfrac, threads)
 
     def _build(self, source, grid_options, combine_options):

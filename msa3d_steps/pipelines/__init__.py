@@ -1,0 +1,1 @@
+"""Pipelines: from slope images to calibrated slits, from these to cubes, and all in one."""

@@ -1,0 +1,281 @@
+"""The parts of a run, which are made one by one, and what is written down of each.
+
+A part has a key, a digest of everything that its result depends on: files (name, size, time of the
+last change), parameters, versions. A part whose report has the same key need not be made again.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from msa3d_steps.cube.inputs import Selection
+from msa3d_steps.errors import Problem
+from msa3d_steps.whole import replace_whole
+
+__all__ = [
+    "ExposurePart", "ExposureReport", "Found", "Recipe", "SourcePart", "SourceReport",
+    "identity", "key_of", "read_report", "versions", "write_report",
+]  # fmt: skip
+
+PACKAGES = ("msa3d-steps", "jwst", "stcal", "stdatamodels", "gwcs", "numpy")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the parts are made.
+
+    Parameters
+    ----------
+    selection : Selection
+        Which sources are wanted.
+    cube : dict
+        Parameters of the cube step.
+    detector1, spec2 : dict or None
+        Parameters of stage 1 and stage 2.
+    product : str or None
+        Beginning of the names of the cubes.
+    folder : str
+        Where reports, cutouts and logs are.
+    output_dir : str
+        Where products are.
+    """
+
+    selection: Selection
+    cube: dict
+    detector1: dict | None
+    spec2: dict | None
+    product: str | None
+    folder: str
+    output_dir: str
+
+
+@dataclass(frozen=True)
+class ExposurePart:
+    """One file of one detector: to be calibrated where it is not, and cut.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    kind : str
+        ``uncal``, ``rate`` or ``cal`` (which stands for s2d and the like, too).
+    name : str
+        Name in the run; different for each file.
+    key : str
+        What its result depends on.
+    """
+
+    path: str
+    kind: str
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class SourcePart:
+    """The cube of one source.
+
+    Parameters
+    ----------
+    label : str
+        The source.
+    exposures : tuple of str
+        Names of the exposure parts that have cutouts of it.
+    threads : int
+        Number of threads.
+    key : str
+        What its result depends on.
+    """
+
+    label: str
+    exposures: tuple
+    threads: int
+    key: str
+
+    @property
+    def name(self):
+        """Name in the run."""
+        return self.label
+
+
+@dataclass(frozen=True)
+class Found:
+    """A wanted source in a file.
+
+    Parameters
+    ----------
+    label : str
+        Its label.
+    source_id : int
+        Its number.
+    name : str
+        Its name in the catalogue.
+    used, rejected : int
+        Number of its slits in the file that can be used, and that cannot.
+    """
+
+    label: str
+    source_id: int
+    name: str
+    used: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class ExposureReport:
+    """What came of a file.
+
+    Parameters
+    ----------
+    name, key : str
+        Its part.
+    sources : tuple of Found
+        Wanted sources in it.
+    left_out : dict
+        Label, number and name of the other sources in it, by label.
+    problems : tuple of Problem
+        What went wrong.
+    warnings : tuple of str
+        What was warned of.
+    seconds : float
+        Time it took.
+    """
+
+    name: str
+    key: str
+    sources: tuple = ()
+    left_out: dict = field(default_factory=dict)
+    problems: tuple = ()
+    warnings: tuple = ()
+    seconds: float = 0.0
+
+    @property
+    def is_usable(self):
+        """Whether it tells what is in the file, and not only why that could not be found out."""
+        return bool(self.sources or self.left_out or not self.problems)
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What came of a source.
+
+    Parameters
+    ----------
+    name, key : str
+        Its part.
+    source_name : str
+        Name of the source in the catalogue.
+    cube : str or None
+        Name of the cube's file; None where there is none.
+    shape : tuple of int
+        Shape of the cube.
+    cutouts : int
+        Number of cutouts in it.
+    pixels, pixels_rejected : int
+        Number of pixels in it, and of lit pixels left out.
+    problems : tuple of Problem
+        What went wrong.
+    warnings : tuple of str
+        What was warned of.
+    seconds : float
+        Time it took.
+    """
+
+    name: str
+    key: str
+    source_name: str = ""
+    cube: str | None = None
+    shape: tuple = ()
+    cutouts: int = 0
+    pixels: int = 0
+    pixels_rejected: int = 0
+    problems: tuple = ()
+    warnings: tuple = ()
+    seconds: float = 0.0
+
+
+def key_of(*content):
+    """Give a digest of plain values.
+
+    Parameters
+    ----------
+    *content
+        Anything; what JSON does not know counts by its text.
+
+    Returns
+    -------
+    str
+        16 digits.
+    """
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def identity(path):
+    """Tell a file from others and from itself after a change.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    tuple
+        Name, size, and time of the last change; the name alone where there is no such file.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except OSError:
+        return (path.name,)
+    return path.name, status.st_size, status.st_mtime_ns
+
+
+def versions():
+    """Give the versions of the packages that results depend on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def write_report(path, report):
+    """Write a report, whole or not at all.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    report : ExposureReport or SourceReport
+        The report.
+    """
+    with replace_whole(path) as temporary:
+        temporary.write_text(json.dumps(asdict(report), indent=1))
+
+
+def read_report(path, kind):
+    """Read a report.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    kind : type
+        `ExposureReport` or `SourceReport`.
+
+    Returns
+    -------
+    ExposureReport or SourceReport or None
+        None where there is none, or none that can be read.
+    """
+    try:
+        content = json.loads(path.read_text())
+        for name, of in (("problems", Problem), ("sources", Found)):
+            if name in content:
+                content[name] = tuple(of(**entry) for entry in content[name])
+        for name in ("warnings", "shape"):
+            if name in content:
+                content[name] = tuple(content[name])
+        return kind(**content)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,167 @@
+"""A run: all files, then all sources; what is there already is not made again."""
+
+import logging
+from pathlib import Path
+
+from astropy.io import fits
+
+from msa3d_steps.cube.sources import Source
+from msa3d_steps.errors import Problem
+from msa3d_steps.pipelines.parts import (
+    ExposureReport,
+    SourcePart,
+    SourceReport,
+    key_of,
+    read_report,
+    versions,
+)
+from msa3d_steps.pipelines.progress import Progress
+from msa3d_steps.pipelines.work import do_exposure, do_source
+
+__all__ = ["Run"]
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """All parts of one run, and what came of them.
+
+    Parameters
+    ----------
+    place : Workplace
+        Where reports and cutouts are.
+    recipe : Recipe
+        How parts are made.
+    workers : Workers
+        Who makes them.
+    resume : bool
+        Whether parts of an earlier run are taken as they are.
+
+    Attributes
+    ----------
+    exposures : list of ExposureReport
+        What came of the files.
+    sources : list of SourceReport
+        What came of the sources.
+    """
+
+    def __init__(self, place, recipe, workers, resume=True):
+        self.place = place
+        self.recipe = recipe
+        self.workers = workers
+        self.resume = resume
+        self.exposures = []
+        self.sources = []
+
+    def make(self, parts, models=()):
+        """Make all cubes.
+
+        Parameters
+        ----------
+        parts : sequence of ExposurePart
+            The files.
+        models : sequence of ExposureReport
+            What came of exposures that were given as models.
+        """
+        known = {part.name: self._report(part, ExposureReport) for part in parts}
+        self.exposures = [known[part.name] for part in parts if known[part.name]]
+        if len(self.exposures) == len(parts) and not models:
+            wanted = self._source_parts()
+            done = {part.name: self._cube(part) for part in wanted}
+            missing = {name for name, report in done.items() if report is None}
+        else:
+            missing = None  # all: each file may hold something of each source
+        todo = [
+            part for part in parts
+            if not (known[part.name] and self.place.cutouts(part.name).exists())
+            and (missing is None or _has(known[part.name], missing))
+        ]  # fmt: skip
+        if missing is None or missing:
+            known |= self._do(do_exposure, todo, "file", len(parts))
+        self.exposures = [*models, *(known[part.name] for part in parts)]
+        wanted = self._source_parts()
+        done = {part.name: self._cube(part) for part in wanted}
+        todo = [part for part in wanted if done[part.name] is None]
+        done |= self._do(do_source, todo, "source", len(wanted))
+        self.sources = [done[part.name] for part in wanted]
+
+    @property
+    def problems(self):
+        """Everything that went wrong."""
+        reports = [*self.exposures, *self.sources]
+        return [*(p for report in reports for p in report.problems), *self._not_found()]
+
+    def _report(self, part, kind):
+        """Report of a part that was made before, from the same; None where it was not."""
+        report = read_report(self.place.report(part), kind) if self.resume else None
+        if report is None or report.key != part.key:
+            return None
+        return report if getattr(report, "is_usable", True) else None  # else it is tried again
+
+    def _cube(self, part):
+        """Report of a cube that is there; None where it is to be made."""
+        report = self._report(part, SourceReport)
+        if report is None:
+            return None
+        try:
+            found = fits.getval(Path(self.recipe.output_dir) / report.cube, "MSA3DKEY")
+        except (OSError, KeyError):
+            return None
+        return report if found == part.key else None
+
+    def _source_parts(self):
+        """List the cubes that the files so far can make."""
+        exposures = {}
+        for report in self.exposures:
+            for found in report.sources:
+                if found.used:
+                    exposures.setdefault(found.label, []).append(report)
+        threads = max(1, self.workers.cores // max(1, len(exposures)))
+        return [
+            SourcePart(
+                label,
+                tuple(report.name for report in reports),
+                threads,
+                key_of(
+                    label,
+                    [(report.name, report.key) for report in reports],
+                    self.recipe.cube,
+                    self.recipe.product,
+                    versions(),
+                ),
+            )
+            for label, reports in sorted(exposures.items())
+        ]
+
+    def _do(self, function, parts, noun, total):
+        """Do parts and say how it goes; reports by name."""
+        reports = {}
+        progress = Progress(noun, len(parts), total)
+        for outcome in self.workers.run(function, [(part, self.recipe) for part in parts]):
+            part, report = outcome.item[0], outcome.result
+            if outcome.error is not None:
+                problem = Problem(f"{noun} {part.name}: {outcome.error}")
+                kind = ExposureReport if function is do_exposure else SourceReport
+                report = kind(part.name, part.key, problems=(problem,))
+            reports[part.name] = report
+            progress.tell(report)
+        return reports
+
+    def _not_found(self):
+        """Say which sources were asked for and are in no file."""
+        known = {}
+        for report in self.exposures:
+            for found in report.sources:
+                known[found.label] = Source(found.label, found.source_id, found.name)
+            for label, (number, name) in report.left_out.items():
+                known[label] = Source(label, number, name)
+        labels = ", ".join(sorted(known)) or "none"
+        return [
+            Problem(f"there is no source {wanted}; there are: {labels}")
+            for wanted in self.recipe.selection.names
+            if not any(source.answers_to(wanted) for source in known.values())
+        ]
+
+
+def _has(report, labels):
+    return any(found.label in labels for found in report.sources)

@@ -1,0 +1,232 @@
+"""Stage 3 for slit stepping: calibrated exposures in, one cube for each source out."""
+
+import logging
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from jwst.datamodels import ModelContainer
+from jwst.stpipe import Pipeline
+from yaml.representer import RepresenterError
+
+from msa3d_steps.cube.inputs import Members, Selection, find_members
+from msa3d_steps.cube.step import MSA3DCubeStep
+from msa3d_steps.errors import InputError
+from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.pipelines.cubes import Cubes
+from msa3d_steps.pipelines.limits import check_disk, count_slits, processes_for
+from msa3d_steps.pipelines.parameters import parameters_of
+from msa3d_steps.pipelines.parts import ExposurePart, Recipe, identity, key_of, versions
+from msa3d_steps.pipelines.run import Run
+from msa3d_steps.pipelines.summary import summary_table, summary_text
+from msa3d_steps.pipelines.work import keep_models
+from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.tasks import Workers
+
+__all__ = ["MSA3DSpec3Pipeline"]
+
+log = logging.getLogger(__name__)
+
+
+class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
+    """Make one spectral cube for each source out of calibrated exposures.
+
+    Each file is opened once. Files are read, and cubes built, in several processes or on a Dask
+    cluster. A run that was stopped goes on where it was when the same command is given again.
+    """
+
+    class_alias = "msa3d_spec3"
+
+    spec = """
+    sources = force_list(default=None) # Sources to build, by label (s000000933), number or name; all if not given
+    background_slits = boolean(default=False) # Build cubes of background slits (b...) too
+    virtual_slits = boolean(default=False) # Build cubes of virtual slits (v...) too
+    maximum_cores = string(default='half') # Processes on this machine. Can be an integer, 'none', 'quarter', 'half', or 'all'
+    dask_scheduler = string(default=None) # Address of the scheduler of a Dask cluster (tcp://host:8786) that shall do the work
+    memory_limit = float(min=0, default=0.0) # Memory for all processes together, GB; 0 for what is free
+    resume = boolean(default=True) # Take over what an earlier run with the same inputs and parameters has made
+    keep_cutouts = boolean(default=False) # Keep the cutouts, for other cubes of the same exposures
+    suffix = string(default='s3d') # Suffix of the cubes
+    """  # noqa: E501
+
+    prefetch_references = False  # of each exposure, by its own pipeline
+
+    step_defs = {"cube": MSA3DCubeStep}  # noqa: RUF012
+
+    def __init__(self, *args, **kwargs):
+        with _left_out("%s instance created."):  # a line for each of some fifty steps
+            super().__init__(*args, **kwargs)
+
+    def run(self, *args):
+        """Run the pipeline.
+
+        Parameters
+        ----------
+        *args
+            The input; none where a run file has it.
+
+        Returns
+        -------
+        Cubes or `~jwst.datamodels.ModelContainer`
+            The cubes.
+        """
+        # a thousand lines, which are written to a file instead
+        with _left_out("Step %s parameters are:%s"):
+            return super().run(*args)
+
+    def finalize_result(self, result, reference_files_used):
+        """Leave a cube as its step made it: it needs no reference file, and so no CRDS.
+
+        Parameters
+        ----------
+        result, reference_files_used : object
+            As in jwst.
+        """
+
+    def process(self, inputs):
+        """Make the cubes.
+
+        Parameters
+        ----------
+        inputs : str, pathlib.Path, dict, list, ModelContainer, ModelLibrary or JwstDataModel
+            Association, exposures, or their models.
+
+        Returns
+        -------
+        Cubes or `~jwst.datamodels.ModelContainer`
+            One cube for each source: as files that are opened when they are looked at, or in memory
+            where results are not to be saved. The input is not changed.
+
+        Raises
+        ------
+        InputError
+            Where no cube could be made.
+        """
+        members = find_members(inputs)
+        asked = self.search_attr("output_file")
+        product = self.remove_suffix(Path(asked).stem)[0] if asked else members.product
+        with self._output_folder() as output_dir:
+            place = Workplace(output_dir / f"{_stem(product, members)}_msa3d")
+            with place.claim():
+                place.prepare()
+                with suppress(RepresenterError):  # of hooks that are objects, not names
+                    self.export_config(place.parameters)
+                recipe = self._recipe(product, place, output_dir)
+                run = self._run(members, recipe, place)
+                return self._finish(run, place, output_dir)
+
+    @contextmanager
+    def _output_folder(self):
+        """Give the folder of the products; one for the time being where none are to be saved."""
+        if self.save_results:
+            named = os.path.expandvars(self.search_attr("output_dir", "") or ".")
+            yield Path(named).expanduser().resolve()
+            return
+        with tempfile.TemporaryDirectory(prefix="msa3d-") as name:
+            yield Path(name)
+
+    def _recipe(self, product, place, output_dir):
+        cube = parameters_of(self.cube) | {"suffix": self.suffix}
+        selection = Selection(
+            tuple(self.sources or self.cube.sources or ()),
+            self.background_slits or self.cube.background_slits,
+            self.virtual_slits or self.cube.virtual_slits,
+        )
+        for name in ("sources", "background_slits", "virtual_slits", "maximum_cores"):
+            del cube[name]  # ours are used
+        return Recipe(
+            selection, cube, *self._calibration(selection),
+            product, str(place.folder), str(output_dir),
+        )  # fmt: skip
+
+    def _calibration(self, selection):
+        """Give the parameters of stage 1 and stage 2; this pipeline has none."""
+        return None, None
+
+    def _run(self, members, recipe, place):
+        """Make all parts."""
+        paths, models = _sort_members(members)
+        parts = self._parts(paths, recipe)
+        n_slits = count_slits(paths, getattr(self, "msa_metafile", None), recipe.selection)
+        check_disk(parts, n_slits, recipe, self.keep_cutouts)
+        cores = 1
+        if not self.dask_scheduler:
+            cores = processes_for(parts, n_slits, self.maximum_cores, self.memory_limit)
+        with Workers(cores, self.dask_scheduler) as workers:
+            run = Run(place, recipe, workers, self.resume)
+            run.make(parts, keep_models(models, recipe) if models else [])
+        return run
+
+    def _parts(self, paths, recipe):
+        """List the files as parts of the run."""
+        names, parts = set(), []
+        for path in paths:
+            name = path.name.removesuffix(".fits")
+            while name in names:  # files of one name in two folders
+                name += "+"
+            names.add(name)
+            kind, *used = self._kind(path)
+            given = (recipe.detector1, recipe.spec2, used) if kind != "cal" else ()
+            key = key_of(identity(path), recipe.selection, given, versions())
+            parts.append(ExposurePart(str(path), kind, name, key))
+        return parts
+
+    def _kind(self, path):
+        """Tell what a file is, and give what else its calibration depends on."""
+        return ("cal",)
+
+    def _finish(self, run, place, output_dir):
+        """Say what was made."""
+        table = summary_table(run.exposures, run.sources)
+        table.write(place.summary, format="ascii.ecsv", overwrite=True)
+        self.problems.extend(run.problems)
+        log.info("\n%s", summary_text(table, run.exposures, self.problems))
+        made = {r.name: output_dir / r.cube for r in run.sources if r.cube}
+        if not self.keep_cutouts and not self.problems:
+            place.drop_cutouts()
+        elif self.save_results:
+            log.info("%s has cutouts of %.2f GB, for another try", place.folder, place.size() / 1e9)
+        if not made:
+            raise InputError(f"no cube could be made: {'; '.join(map(str, self.problems))}")
+        cubes = Cubes(made, table)
+        if self.save_results:
+            return cubes
+        loaded = ModelContainer()
+        for cube in cubes:
+            loaded.append(cube.copy())
+            cube.close()
+        return loaded
+
+
+@contextmanager
+def _left_out(message):
+    """Leave a message of stpipe out of the log."""
+    logger = logging.getLogger("stpipe.step")
+
+    def keep(record):
+        return record.msg != message
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def _stem(product, members):
+    """Begin the name of the folder of a run."""
+    if product:
+        return product.replace("{source_id}", "").replace("__", "_").strip("_")
+    first = next(iter(members.items))
+    name = first.name if isinstance(first, Path) else getattr(first.meta, "filename", None)
+    return (name or "models").split("_")[0].removesuffix(".fits")
+
+
+def _sort_members(members):
+    """Sort files from models."""
+    if not isinstance(members.items, (list, tuple)):
+        return [], members  # a library
+    paths = [item for item in members.items if isinstance(item, Path)]
+    models = [item for item in members.items if not isinstance(item, Path)]
+    return paths, Members(models) if models else None

@@ -1,0 +1,127 @@
+"""The table at the end of a run: what was made of each source."""
+
+from collections import defaultdict
+
+from astropy.table import Table
+
+__all__ = ["problem_lines", "summary_table", "summary_text"]
+
+MOST_FILES = 3
+"""Number of files that a line names."""
+
+
+def summary_table(exposures, sources):
+    """Make the table.
+
+    Parameters
+    ----------
+    exposures : sequence of ExposureReport
+        What came of the files.
+    sources : sequence of SourceReport
+        What came of the sources.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        One row for each source. ``exposures_used`` and ``exposures_rejected`` count files: both
+        detectors of an exposure count.
+    """
+    used, rejected, names = defaultdict(int), defaultdict(int), {}
+    for report in exposures:
+        for found in report.sources:
+            used[found.label] += found.used
+            rejected[found.label] += found.rejected
+            names[found.label] = found.name
+    reports = {report.name: report for report in sources}
+    rows = []
+    for label in sorted(names):
+        report = reports.get(label)
+        rows.append(
+            (
+                label, names[label], (report.cube if report else None) or "none",
+                report.cutouts if report else 0,
+                rejected[label] + used[label] - (report.cutouts if report else 0),
+                report.pixels if report else 0, report.pixels_rejected if report else 0,
+                len(report.warnings) if report else 0,
+                len(report.problems) + rejected[label] if report else rejected[label],
+            )
+        )  # fmt: skip
+    columns = {
+        "source": str, "name": str, "cube": str, "exposures_used": int, "exposures_rejected": int,
+        "pixels_used": int, "pixels_rejected": int, "warnings": int, "errors": int,
+    }  # fmt: skip
+    return Table(rows=rows or None, names=list(columns), dtype=list(columns.values()))
+
+
+def summary_text(table, exposures, problems):
+    """Write the table for the terminal.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        What `summary_table` gives.
+    exposures : sequence of ExposureReport
+        What came of the files.
+    problems : sequence of Problem
+        Everything that went wrong.
+
+    Returns
+    -------
+    str
+        Some lines.
+    """
+    heads = ("source", "name", "cube", "exposures", "rejected", "pixels", "rejected", "warnings",
+             "errors")  # fmt: skip
+    rows = [
+        (
+            *row[:4],
+            row[4],
+            f"{row[5]:,}",
+            f"{100 * row[6] / max(1, row[5] + row[6]):.1f}%",
+            *row[7:],
+        )
+        for row in table.as_array().tolist()
+    ]
+    cells = [tuple(map(str, row)) for row in (heads, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]  # fmt: skip
+    lines.insert(1, "-" * max(map(len, lines)))
+    warned = sum(bool(report.warnings) for report in exposures)
+    if warned:
+        lines.append(f"{warned} of {len(exposures)} files gave warnings: see the logs")
+    if problems:
+        lines += ["", "What is missing and why:", *problem_lines(problems)]
+    return "\n".join(lines)
+
+
+def problem_lines(problems):
+    """Say what went wrong, once for all files that it went wrong in.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        Everything that went wrong.
+
+    Returns
+    -------
+    list of str
+        A line for each.
+    """
+    where = defaultdict(list)
+    for problem in problems:
+        where[problem.message, problem.slit].append(problem.file)
+    lines = []
+    for number, ((message, slit), files) in enumerate(where.items(), 1):
+        files = sorted({file for file in files if file})
+        place = ", ".join(files[:MOST_FILES])
+        if len(files) > MOST_FILES:
+            place += f" and {len(files) - MOST_FILES} more files"
+        place += f"{', ' if place else ''}slit {slit}" if slit else ""
+        lines.append(f"  ({number}) {place}{': ' if place else ''}{message}")
+    return lines

@@ -1,0 +1,99 @@
+"""All of it: slope images and the MSA metafile in, one cube for each source out."""
+
+import logging
+
+from jwst.pipeline import Detector1Pipeline
+from stpipe import crds_client
+
+from msa3d_steps.association.exposures import read_frame
+from msa3d_steps.errors import InputError
+from msa3d_steps.pipelines.defaults import DETECTOR1, set_defaults
+from msa3d_steps.pipelines.parameters import parameters_of
+from msa3d_steps.pipelines.parts import identity
+from msa3d_steps.pipelines.spec2 import MSA3DSpec2Pipeline
+from msa3d_steps.pipelines.spec3 import MSA3DSpec3Pipeline
+
+__all__ = ["MSA3DPipeline"]
+
+log = logging.getLogger(__name__)
+
+
+class MSA3DPipeline(MSA3DSpec3Pipeline):
+    """Make one spectral cube for each source out of slope images, uncalibrated or calibrated ones.
+
+    Each file is calibrated as far as it needs it (uncal: stage 1 and 2, rate: stage 2, cal: not),
+    in several processes or on a Dask cluster, and the cubes are built. A run that was stopped goes
+    on where it was when the same command is given again. What a stage makes is kept where that is
+    asked for (--steps.spec2.save_results=true).
+    """
+
+    class_alias = "msa3d"
+
+    _context = None
+
+    spec = """
+    msa_metafile = string(default=None) # MSA metafile to use instead of the one that the exposures name
+    """  # noqa: E501
+
+    step_defs = {  # noqa: RUF012
+        "detector1": Detector1Pipeline,
+        "spec2": MSA3DSpec2Pipeline,
+        **MSA3DSpec3Pipeline.step_defs,
+    }
+
+    @classmethod
+    def load_spec_file(cls, *args, **kwargs):
+        """Load the specification of the parameters, with our defaults.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As in stpipe.
+
+        Returns
+        -------
+        configobj.ConfigObj
+            The specification.
+        """
+        spec = super().load_spec_file(*args, **kwargs)
+        set_defaults(spec, {f"detector1.{path}": value for path, value in DETECTOR1.items()})
+        return spec
+
+    def _calibration(self, selection):
+        """Give the parameters of stage 1 and stage 2."""
+        spec2 = parameters_of(self.spec2)
+        spec2["msa_metafile"] = self.msa_metafile or spec2["msa_metafile"]
+        numbers = [_number(name) for name in selection.names]
+        if numbers and None not in numbers and not spec2["steps"]["extract_2d"]["source_ids"]:
+            spec2["steps"]["extract_2d"]["source_ids"] = numbers  # the others need no calibration
+        return parameters_of(self.detector1), spec2
+
+    def _kind(self, path):
+        """Tell what a file is, and give what else its calibration depends on."""
+        try:
+            frame = read_frame(path)
+        except InputError:
+            return ("rate",)  # stage 2 will say what is wrong with it
+        kind = frame.kind if frame is not None else "rate"
+        if kind not in ("uncal", "rate"):
+            return ("cal",)
+        metafile = self.msa_metafile or self.spec2.msa_metafile or path.parent / frame.metafile
+        return kind, identity(metafile), self._references()
+
+    def _references(self):
+        """Give the version of the reference files; make sure that there are any."""
+        if self._context is None:
+            try:
+                self._context = crds_client.get_context_used("jwst")
+            except (Exception, SystemExit) as err:  # crds raises many kinds
+                raise InputError(
+                    "calibration needs reference files, and CRDS does not answer: set CRDS_PATH to "
+                    "a folder for them and CRDS_SERVER_URL to https://jwst-crds.stsci.edu"
+                ) from err
+        return self._context
+
+
+def _number(name):
+    """Give the number of a source that is named by number or label; None where it is not."""
+    digits = str(name).strip().removeprefix("s")
+    return str(int(digits)) if digits.isdigit() else None

@@ -1,0 +1,281 @@
+"""What a worker does: calibrate and cut a file, build the cube of a source."""
+
+import gc
+import logging
+import time
+import uuid
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from msa3d_steps.cube.inputs import read_all
+from msa3d_steps.cube.reading import ExposureCutouts, cutouts_of_model, read_exposure
+from msa3d_steps.cube.step import MSA3DCubeStep
+from msa3d_steps.cube.store import load_cutouts, save_cutouts
+from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.pipelines.parts import (
+    ExposurePart,
+    ExposureReport,
+    Found,
+    SourceReport,
+    write_report,
+)
+from msa3d_steps.pipelines.workplace import Workplace
+
+__all__ = ["do_exposure", "do_source", "keep_models"]
+
+log = logging.getLogger(__name__)
+
+MOST_WARNINGS = 20
+"""Number of different warnings that a report holds."""
+
+
+def do_exposure(task):
+    """Calibrate a file as far as it needs it, cut it, and keep the cutouts.
+
+    Parameters
+    ----------
+    task : tuple
+        `ExposurePart` and `Recipe`.
+
+    Returns
+    -------
+    ExposureReport
+        What came of it.
+    """
+    part, recipe = task
+    place = Workplace(recipe.folder)
+    start = time.perf_counter()
+    exposure = None
+    with _attempt(part, place) as record:
+        if part.kind == "cal":
+            exposure = read_exposure(part.path, recipe.selection)
+        else:
+            exposure = _calibrated_and_cut(part, recipe, place)
+    return _report_exposure(part, place, exposure, record, time.perf_counter() - start)
+
+
+def keep_models(members, recipe):
+    """Do the same with models of calibrated exposures, in this process.
+
+    Parameters
+    ----------
+    members : Members
+        The models.
+    recipe : Recipe
+        How.
+
+    Returns
+    -------
+    list of ExposureReport
+        What came of each.
+    """
+    place = Workplace(recipe.folder)
+    reports = []
+    for number, exposure in enumerate(read_all(members, recipe.selection), 1):
+        part = ExposurePart("", "cal", f"model-{number:04d}", uuid.uuid4().hex)
+        with _attempt(part, place) as record:
+            reports.append(_report_exposure(part, place, exposure, record, 0.0))
+    return reports
+
+
+def _calibrated_and_cut(part, recipe, place):
+    """Run stage 1 and stage 2 and cut."""
+    # imported here: they take seconds, and who starts from cal files does not need them
+    from jwst.assign_wcs.util import NoDataOnDetectorError
+    from jwst.pipeline import Detector1Pipeline
+
+    from msa3d_steps.pipelines.spec2 import MSA3DSpec2Pipeline
+
+    with place.unfinished(part) as folder, _little_garbage():
+        exposure = part.path
+        if part.kind == "uncal":
+            stage1 = Detector1Pipeline("detector1", **recipe.detector1)
+            stage1.output_dir = str(folder)
+            exposure = stage1.run(exposure)
+        stage2 = MSA3DSpec2Pipeline("spec2", **recipe.spec2)
+        stage2.output_dir = str(folder)
+        try:
+            (model,) = stage2.run(exposure)
+        except NoDataOnDetectorError:
+            log.info("%s: no slit falls onto this detector", part.path)
+            return ExposureCutouts(Path(part.path).name)
+        cutouts = cutouts_of_model(Path(part.path).name, model, recipe.selection)
+        cutouts.problems.extend(stage2.problems)
+        if not stage2.save_results:  # only the calibrated exposure needs the repaired metafile
+            (folder / Path(model.meta.instrument.msa_metadata_file).name).unlink(missing_ok=True)
+        _keep(folder, recipe)
+    return cutouts
+
+
+@contextmanager
+def _little_garbage():
+    """Let the garbage collection before each step of jwst pass by what was there before."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _keep(folder, recipe):
+    """Move whole products to their place."""
+    for path in folder.iterdir():
+        path.replace(Path(recipe.output_dir) / path.name)
+
+
+def _report_exposure(part, place, exposure, record, seconds):
+    report = ExposureReport(part.name, part.key)
+    if exposure is not None:
+        save_cutouts(place.cutouts(part.name), exposure)
+        report = replace(
+            report,
+            sources=_found(exposure),
+            left_out={s.label: (s.source_id, s.name) for s in exposure.left_out},
+        )
+        record.problems.extend(exposure.problems)
+    report = replace(
+        report, problems=tuple(record.problems), warnings=record.warnings(), seconds=seconds
+    )
+    if exposure is not None:
+        write_report(place.report(part), report)
+    return report
+
+
+def _found(exposure):
+    """Count the slits of each wanted source."""
+    used = Counter(entry.source.label for entry in exposure.entries)
+    return tuple(
+        Found(s.label, s.source_id, s.name, used[s.label], exposure.rejected[s.label])
+        for s in exposure.sources
+    )
+
+
+def do_source(task):
+    """Build the cube of a source.
+
+    Parameters
+    ----------
+    task : tuple
+        `SourcePart` and `Recipe`.
+
+    Returns
+    -------
+    SourceReport
+        What came of it.
+    """
+    part, recipe = task
+    place = Workplace(recipe.folder)
+    start = time.perf_counter()
+    report = SourceReport(part.name, part.key)
+    with _attempt(part, place) as record, place.unfinished(part) as folder:
+        source = load_cutouts([place.cutouts(name) for name in part.exposures], part.label)
+        report = replace(report, source_name=source.name)
+        step = MSA3DCubeStep("cube", **recipe.cube)
+        step.output_dir, step.save_results = str(folder), True
+        step.maximum_cores, step.key = str(part.threads), part.key
+        step.output_file = recipe.product and f"{recipe.product}.fits"
+        (cube,) = step.run(source)
+        record.problems.extend(step.problems)
+        report = _of_cube(report, cube)
+        cube.close()
+        _keep(folder, recipe)
+    report = replace(
+        report,
+        problems=tuple(record.problems),
+        warnings=record.warnings(),
+        seconds=time.perf_counter() - start,
+    )
+    if report.cube:
+        write_report(place.report(part), report)
+    return report
+
+
+def _of_cube(report, cube):
+    """Take from a cube what its report tells."""
+    table = cube.exposure_table
+    return replace(
+        report,
+        cube=cube.meta.filename,
+        shape=cube.data.shape,
+        cutouts=len(table),
+        pixels=int(np.sum(table["pixels_used"])),
+        pixels_rejected=int(np.sum(table["pixels_rejected"])),
+    )
+
+
+class _Record(logging.Handler):
+    """What is warned of and what goes wrong while a part is made."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.problems = []
+        self._counts = Counter()
+
+    def emit(self, record):
+        """Count a warning."""
+        if record.levelno >= logging.ERROR and record.name.startswith("msa3d_steps"):
+            return  # is a problem
+        lines = record.getMessage().strip().splitlines() or [""]
+        self._counts[f"{record.name}: {lines[0]}"] += 1
+
+    def warnings(self):
+        """List the warnings, each once with its number."""
+        found = [f"{text} ({n} times)" if n > 1 else text for text, n in self._counts.items()]
+        more = len(found) - MOST_WARNINGS
+        return (*found[:MOST_WARNINGS], *([f"and {more} more"] if more > 0 else []))
+
+
+@contextmanager
+def _attempt(part, place):
+    """Send the log to a file, and make problems of exceptions.
+
+    Yields
+    ------
+    _Record
+        Warnings and problems.
+    """
+    record = _Record()
+    # small matrices: several threads would wait for each other, the longer the busier the machine
+    with _logged(place.log(part), record), threadpool_limits(1, user_api="blas"):
+        try:
+            yield record
+        except InputError as err:
+            record.problems.append(err.problem)
+        except Exception as err:
+            log.exception("%s", part.name)
+            reason = str(err).splitlines()[0] if str(err) else ""
+            where = Path(part.path).name if hasattr(part, "path") else f"source {part.name}"
+            record.problems.append(
+                Problem(f"{type(err).__name__}: {reason} (all of it: {place.log(part)})", where)
+            )
+
+
+@contextmanager
+def _logged(path, record):
+    """Send what the pipelines log to a file and to a record, and nowhere else."""
+    file = logging.FileHandler(path, "w", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in MSA3DStep.get_stpipe_loggers()]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    warned = logging._warnings_showwarning  # noqa: SLF001 - tells whether it is captured already
+    if warned is None:
+        logging.captureWarnings(True)
+    try:
+        for logger in loggers:
+            logger.handlers, logger.propagate = [file, record], False
+            logger.setLevel(logging.INFO)
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        if warned is None:
+            logging.captureWarnings(False)
+        file.close()

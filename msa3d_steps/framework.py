@@ -132,6 +132,8 @@ class MSA3DStep(JwstStep):
             except InputError as err:  # the pipeline goes on; without problems, none was wanted
                 log.log(logging.ERROR if self.problems else logging.INFO, "%s", err)
             return None
+        if len(args) > 1:  # several files on the command line
+            args = (list(args),)
         if not args or is_run_file(args[0]):
             args = (self._inputs_of_run_file(args[0] if args else self.config_file),)
         if self.save_results or self.output_dir:

@@ -290,7 +290,7 @@ def _on_cluster(function, items, address):
             for item in items
         }
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 error = future.exception() if future.status == "error" else None
                 if error is not None:  # not the task's own: that is in the outcome
                     error = WorkerLost(f"its worker was lost ({type(error).__name__})")

@@ -70,6 +70,13 @@ class Selection:
             return any(source.answers_to(name) for name in self.names)
         return {"source": True, "background": self.background, "virtual": self.virtual}[source.kind]
 
+    def numbers(self):
+        """List the numbers of the wanted sources, as text; None where names alone do not tell."""
+        digits = [str(name).strip().removeprefix("s") for name in self.names]
+        if not digits or not all(number.isdigit() for number in digits):
+            return None
+        return [str(int(number)) for number in digits]
+
 
 @dataclass
 class Collection:

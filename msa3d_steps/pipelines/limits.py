@@ -32,6 +32,9 @@ CUBE = 60e6
 """Size of a cube on disk, bytes, of some 25 x 30 spaxels; it needs 4 times as much memory."""
 
 
+PIXEL = 0.1
+"""Height of a detector pixel, arcsec."""
+
 CALIBRATED = 45 * 2048 * 40
 """Size of a slit in a calibrated exposure, bytes."""
 
@@ -82,7 +85,7 @@ def _seconds(parts, n_slits):
     return n_slits * (0.03 * len(parts) + 1)
 
 
-def processes_for(parts, n_slits, maximum_cores, memory_limit):
+def processes_for(parts, n_slits, scalexy, maximum_cores, memory_limit):
     """Give the number of processes that memory allows.
 
     Parameters
@@ -91,6 +94,8 @@ def processes_for(parts, n_slits, maximum_cores, memory_limit):
         The files.
     n_slits : int
         Number of slits of a file, or what there is at most.
+    scalexy : float
+        Size of a spaxel, arcsec; 0 for the height of a pixel.
     maximum_cores : str
         What the user asks for.
     memory_limit : float
@@ -107,7 +112,7 @@ def processes_for(parts, n_slits, maximum_cores, memory_limit):
         return 1
     kinds = {part.kind for part in parts} or {"cal"}
     exposure = max(STAGES[kind] + SLIT[kind] * n_slits for kind in kinds)
-    source = 4 * CUBE + 2 * CUTOUT * len(parts)
+    source = 4 * CUBE * (PIXEL / (scalexy or PIXEL)) ** 2 + 2 * CUTOUT * len(parts)
     each = BASE + max(exposure, source)
     free = memory_limit * 1e9 or psutil.virtual_memory().available
     fitting = max(1, int(free / each))

@@ -4,7 +4,10 @@ from stpipe import crds_client
 
 from msa3d_steps.errors import InputError
 
-__all__ = ["parameters_of"]
+__all__ = ["parameters_of", "what_matters"]
+
+PLACES = ("input_dir", "output_dir", "output_file", "search_output_file", "msa_metafile")
+"""Parameters that say where things are: files count by what they are, products by being there."""
 
 
 def parameters_of(step):
@@ -38,3 +41,22 @@ def parameters_of(step):
         if given is not None:
             parameters[name] = given
     return parameters
+
+
+def what_matters(parameters):
+    """Leave out the parameters that do not change what is made.
+
+    Parameters
+    ----------
+    parameters : dict
+        What `parameters_of` gives.
+
+    Returns
+    -------
+    dict
+        Those that do, of the steps of a pipeline, too.
+    """
+    kept = {name: value for name, value in parameters.items() if name not in PLACES}
+    if "steps" in kept:
+        kept["steps"] = {name: what_matters(step) for name, step in kept["steps"].items()}
+    return kept

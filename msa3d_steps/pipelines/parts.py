@@ -6,11 +6,12 @@ last change), parameters, versions. A part whose report has the same key need no
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from msa3d_steps.cube.inputs import Selection
+from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import Problem
 from msa3d_steps.whole import replace_whole
 
@@ -131,6 +132,8 @@ class ExposureReport:
     ----------
     name, key : str
         Its part.
+    selection : Selection
+        Which sources were wanted.
     sources : tuple of Found
         Wanted sources in it.
     left_out : dict
@@ -145,6 +148,7 @@ class ExposureReport:
 
     name: str
     key: str
+    selection: Selection = Selection()  # noqa: RUF009 - it is frozen
     sources: tuple = ()
     left_out: dict = field(default_factory=dict)
     problems: tuple = ()
@@ -155,6 +159,28 @@ class ExposureReport:
     def is_usable(self):
         """Whether it tells what is in the file, and not only why that could not be found out."""
         return bool(self.sources or self.left_out or not self.problems)
+
+    def serves(self, selection):
+        """Whether what was made of the file has all that a selection wants of it."""
+        made = self.selection
+        if made == selection:
+            return True
+        if self.problems:
+            return False  # of slits that may not be wanted any more
+        if made.names:  # of the others nobody knows: they were not calibrated
+            return bool(selection.names) and set(selection.names) <= set(made.names)
+        others = (Source(label, *rest) for label, rest in self.left_out.items())
+        return not any(selection.wants(source) for source in others)
+
+    def of(self, selection):
+        """Give the report without the sources that a selection does not want."""
+        sources, left_out = [], dict(self.left_out)
+        for found in self.sources:
+            if selection.wants(Source(found.label, found.source_id, found.name)):
+                sources.append(found)
+            else:
+                left_out[found.label] = found.source_id, found.name
+        return replace(self, selection=selection, sources=tuple(sources), left_out=left_out)
 
 
 @dataclass(frozen=True)
@@ -273,6 +299,9 @@ def read_report(path, kind):
         for name, of in (("problems", Problem), ("sources", Found)):
             if name in content:
                 content[name] = tuple(of(**entry) for entry in content[name])
+        if "selection" in content:
+            content["selection"]["names"] = tuple(content["selection"]["names"])
+            content["selection"] = Selection(**content["selection"])
         for name in ("warnings", "shape"):
             if name in content:
                 content[name] = tuple(content[name])

@@ -7,6 +7,7 @@ from astropy.io import fits
 
 from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import Problem
+from msa3d_steps.pipelines.parameters import what_matters
 from msa3d_steps.pipelines.parts import (
     ExposureReport,
     SourcePart,
@@ -36,6 +37,8 @@ class Run:
         Who makes them.
     resume : bool
         Whether parts of an earlier run are taken as they are.
+    prepare : callable, optional
+        Called with the exposure parts that are to be made, before they are.
 
     Attributes
     ----------
@@ -45,11 +48,12 @@ class Run:
         What came of the sources.
     """
 
-    def __init__(self, place, recipe, workers, resume=True):
+    def __init__(self, place, recipe, workers, resume=True, prepare=None):
         self.place = place
         self.recipe = recipe
         self.workers = workers
         self.resume = resume
+        self.prepare = prepare
         self.exposures = []
         self.sources = []
 
@@ -63,7 +67,7 @@ class Run:
         models : sequence of ExposureReport
             What came of exposures that were given as models.
         """
-        known = {part.name: self._report(part, ExposureReport) for part in parts}
+        known = {part.name: self._exposure(part) for part in parts}
         self.exposures = [known[part.name] for part in parts if known[part.name]]
         if len(self.exposures) == len(parts) and not models:
             wanted = self._source_parts()
@@ -77,6 +81,8 @@ class Run:
             and (missing is None or _has(known[part.name], missing))
         ]  # fmt: skip
         if missing is None or missing:
+            if todo and self.prepare is not None:
+                self.prepare(todo)
             known |= self._do(do_exposure, todo, "file", len(parts))
         self.exposures = [*models, *(known[part.name] for part in parts)]
         wanted = self._source_parts()
@@ -96,7 +102,14 @@ class Run:
         report = read_report(self.place.report(part), kind) if self.resume else None
         if report is None or report.key != part.key:
             return None
-        return report if getattr(report, "is_usable", True) else None  # else it is tried again
+        return report
+
+    def _exposure(self, part):
+        """Report of a file that serves this run; None where it is to be read (again)."""
+        report = self._report(part, ExposureReport)
+        if report is None or not report.is_usable or not report.serves(self.recipe.selection):
+            return None
+        return report.of(self.recipe.selection)
 
     def _cube(self, part):
         """Report of a cube that is there; None where it is to be made."""
@@ -125,7 +138,7 @@ class Run:
                 key_of(
                     label,
                     [(report.name, report.key) for report in reports],
-                    self.recipe.cube,
+                    what_matters(self.recipe.cube),
                     self.recipe.product,
                     versions(),
                 ),

@@ -10,14 +10,21 @@ from jwst.datamodels import ModelContainer
 from jwst.stpipe import Pipeline
 from yaml.representer import RepresenterError
 
+from msa3d_steps.association.exposures import read_frame
 from msa3d_steps.cube.inputs import Members, Selection, find_members
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.pipelines.cubes import Cubes
 from msa3d_steps.pipelines.limits import check_disk, count_slits, processes_for
-from msa3d_steps.pipelines.parameters import parameters_of
-from msa3d_steps.pipelines.parts import ExposurePart, Recipe, identity, key_of, versions
+from msa3d_steps.pipelines.parameters import parameters_of, what_matters
+from msa3d_steps.pipelines.parts import (
+    ExposurePart,
+    Recipe,
+    identity,
+    key_of,
+    versions,
+)
 from msa3d_steps.pipelines.run import Run
 from msa3d_steps.pipelines.summary import summary_table, summary_text
 from msa3d_steps.pipelines.work import keep_models
@@ -136,11 +143,11 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         for name in ("sources", "background_slits", "virtual_slits", "maximum_cores"):
             del cube[name]  # ours are used
         return Recipe(
-            selection, cube, *self._calibration(selection),
+            selection, cube, *self._calibration(),
             product, str(place.folder), str(output_dir),
         )  # fmt: skip
 
-    def _calibration(self, selection):
+    def _calibration(self):
         """Give the parameters of stage 1 and stage 2; this pipeline has none."""
         return None, None
 
@@ -152,9 +159,11 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         check_disk(parts, n_slits, recipe, self.keep_cutouts)
         cores = 1
         if not self.dask_scheduler:
-            cores = processes_for(parts, n_slits, self.maximum_cores, self.memory_limit)
+            cores = processes_for(
+                parts, n_slits, self.cube.scalexy, self.maximum_cores, self.memory_limit
+            )
         with Workers(cores, self.dask_scheduler) as workers:
-            run = Run(place, recipe, workers, self.resume)
+            run = Run(place, recipe, workers, self.resume, self._prepare)
             run.make(parts, keep_models(models, recipe) if models else [])
         return run
 
@@ -167,14 +176,26 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
                 name += "+"
             names.add(name)
             kind, *used = self._kind(path)
-            given = (recipe.detector1, recipe.spec2, used) if kind != "cal" else ()
-            key = key_of(identity(path), recipe.selection, given, versions())
+            stages = (recipe.detector1, recipe.spec2) if kind != "cal" else ()
+            key = key_of(identity(path), *map(what_matters, stages), used, versions())
             parts.append(ExposurePart(str(path), kind, name, key))
         return parts
 
     def _kind(self, path):
         """Tell what a file is, and give what else its calibration depends on."""
+        try:
+            frame = read_frame(path)
+        except InputError:
+            return ("cal",)  # who reads it will say what is wrong with it
+        if frame is not None and frame.kind in ("uncal", "rate"):
+            raise InputError(
+                "is not calibrated yet; run it with 'strun msa3d' or calibrate it with 'strun "
+                "msa3d_spec2'", str(path)
+            )  # fmt: skip
         return ("cal",)
+
+    def _prepare(self, parts):
+        """Do what must be done before parts are made."""
 
     def _finish(self, run, place, output_dir):
         """Say what was made."""
@@ -218,7 +239,9 @@ def _stem(product, members):
     """Begin the name of the folder of a run."""
     if product:
         return product.replace("{source_id}", "").replace("__", "_").strip("_")
-    first = next(iter(members.items))
+    if not isinstance(members.items, (list, tuple)):
+        return "models"  # of a library, which is not open
+    first = members.items[0]
     name = first.name if isinstance(first, Path) else getattr(first.meta, "filename", None)
     return (name or "models").split("_")[0].removesuffix(".fits")
 

@@ -1,6 +1,7 @@
 """All of it: slope images and the MSA metafile in, one cube for each source out."""
 
 import logging
+from pathlib import Path
 
 from jwst.pipeline import Detector1Pipeline
 from stpipe import crds_client
@@ -41,6 +42,10 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
         **MSA3DSpec3Pipeline.step_defs,
     }
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._examples = {}  # detector and grating by path
+
     @classmethod
     def load_spec_file(cls, *args, **kwargs):
         """Load the specification of the parameters, with our defaults.
@@ -59,13 +64,10 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
         set_defaults(spec, {f"detector1.{path}": value for path, value in DETECTOR1.items()})
         return spec
 
-    def _calibration(self, selection):
+    def _calibration(self):
         """Give the parameters of stage 1 and stage 2."""
         spec2 = parameters_of(self.spec2)
         spec2["msa_metafile"] = self.msa_metafile or spec2["msa_metafile"]
-        numbers = [_number(name) for name in selection.names]
-        if numbers and None not in numbers and not spec2["steps"]["extract_2d"]["source_ids"]:
-            spec2["steps"]["extract_2d"]["source_ids"] = numbers  # the others need no calibration
         return parameters_of(self.detector1), spec2
 
     def _kind(self, path):
@@ -74,11 +76,31 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
             frame = read_frame(path)
         except InputError:
             return ("rate",)  # stage 2 will say what is wrong with it
-        kind = frame.kind if frame is not None else "rate"
-        if kind not in ("uncal", "rate"):
+        if frame is None or frame.kind not in ("uncal", "rate"):
             return ("cal",)
+        self._examples[path] = frame.detector, frame.grating
         metafile = self.msa_metafile or self.spec2.msa_metafile or path.parent / frame.metafile
-        return kind, identity(metafile), self._references()
+        return frame.kind, identity(metafile), self._references()
+
+    def _prepare(self, parts):
+        """Fetch reference files: two processes that fetch the same one would spoil it."""
+        done = set()
+        names = logging.getLogger("stpipe.pipeline")  # of all the files; the parts' logs have them
+        before = names.level
+        names.setLevel(logging.WARNING)
+        for part in parts:
+            configuration = self._examples.get(Path(part.path))
+            if part.kind == "cal" or configuration is None or configuration in done:
+                continue
+            if not done:
+                log.info("Fetching reference files")
+            done.add(configuration)
+            for stage in (self.detector1, self.spec2)[part.kind != "uncal" :]:
+                try:
+                    stage.prefetch(part.path)
+                except Exception as err:  # the exposure itself will say what is wrong
+                    log.debug("%s: references cannot be fetched (%s)", part.path, err)
+        names.setLevel(before)
 
     def _references(self):
         """Give the version of the reference files; make sure that there are any."""
@@ -91,9 +113,3 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
                     "a folder for them and CRDS_SERVER_URL to https://jwst-crds.stsci.edu"
                 ) from err
         return self._context
-
-
-def _number(name):
-    """Give the number of a source that is named by number or label; None where it is not."""
-    digits = str(name).strip().removeprefix("s")
-    return str(int(digits)) if digits.isdigit() else None

@@ -4,19 +4,22 @@ import gc
 import logging
 import time
 import uuid
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 from threadpoolctl import threadpool_limits
 
 from msa3d_steps.cube.inputs import read_all
 from msa3d_steps.cube.reading import ExposureCutouts, cutouts_of_model, read_exposure
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.cube.store import load_cutouts, save_cutouts
-from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.errors import IncompleteError, InputError, Problem
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.pipelines.parts import (
     ExposurePart,
@@ -57,7 +60,7 @@ def do_exposure(task):
             exposure = read_exposure(part.path, recipe.selection)
         else:
             exposure = _calibrated_and_cut(part, recipe, place)
-    return _report_exposure(part, place, exposure, record, time.perf_counter() - start)
+    return _report_exposure(part, recipe, exposure, record, time.perf_counter() - start)
 
 
 def keep_models(members, recipe):
@@ -80,7 +83,7 @@ def keep_models(members, recipe):
     for number, exposure in enumerate(read_all(members, recipe.selection), 1):
         part = ExposurePart("", "cal", f"model-{number:04d}", uuid.uuid4().hex)
         with _attempt(part, place) as record:
-            reports.append(_report_exposure(part, place, exposure, record, 0.0))
+            reports.append(_report_exposure(part, recipe, exposure, record, 0.0))
     return reports
 
 
@@ -92,6 +95,7 @@ def _calibrated_and_cut(part, recipe, place):
 
     from msa3d_steps.pipelines.spec2 import MSA3DSpec2Pipeline
 
+    _check_whole(part.path)
     with place.unfinished(part) as folder, _little_garbage():
         exposure = part.path
         if part.kind == "uncal":
@@ -100,8 +104,10 @@ def _calibrated_and_cut(part, recipe, place):
             exposure = stage1.run(exposure)
         stage2 = MSA3DSpec2Pipeline("spec2", **recipe.spec2)
         stage2.output_dir = str(folder)
+        # the slits of other sources need no calibration
+        stage2.extract_2d.source_ids = stage2.extract_2d.source_ids or recipe.selection.numbers()
         try:
-            (model,) = stage2.run(exposure)
+            (model,) = _run(stage2, exposure)
         except NoDataOnDetectorError:
             log.info("%s: no slit falls onto this detector", part.path)
             return ExposureCutouts(Path(part.path).name)
@@ -111,6 +117,30 @@ def _calibrated_and_cut(part, recipe, place):
             (folder / Path(model.meta.instrument.msa_metadata_file).name).unlink(missing_ok=True)
         _keep(folder, recipe)
     return cutouts
+
+
+def _check_whole(path):
+    """Make sure that a file is there and whole; what jwst says of such files helps nobody."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "error", message="File may have been truncated", category=AstropyWarning
+            )
+            with fits.open(path) as hdus:
+                len(hdus)  # reads all headers
+    except FileNotFoundError:
+        raise InputError("there is no such file; check the path", path) from None
+    except (OSError, AstropyWarning) as err:
+        reason = str(err).splitlines()[0]
+        raise InputError(f"cannot be read ({reason}); download or make it again", path) from err
+
+
+def _run(step, data):
+    """Run a step; what is missing in the result is among its problems."""
+    try:
+        return step.run(data)
+    except IncompleteError as err:
+        return err.result
 
 
 @contextmanager
@@ -130,8 +160,9 @@ def _keep(folder, recipe):
         path.replace(Path(recipe.output_dir) / path.name)
 
 
-def _report_exposure(part, place, exposure, record, seconds):
-    report = ExposureReport(part.name, part.key)
+def _report_exposure(part, recipe, exposure, record, seconds):
+    place = Workplace(recipe.folder)
+    report = ExposureReport(part.name, part.key, recipe.selection)
     if exposure is not None:
         save_cutouts(place.cutouts(part.name), exposure)
         report = replace(
@@ -181,11 +212,13 @@ def do_source(task):
         step.output_dir, step.save_results = str(folder), True
         step.maximum_cores, step.key = str(part.threads), part.key
         step.output_file = recipe.product and f"{recipe.product}.fits"
-        (cube,) = step.run(source)
+        (cube,) = _run(step, source)
         record.problems.extend(step.problems)
-        report = _of_cube(report, cube)
+        made = _of_cube(report, cube)
         cube.close()
+        is_written = (folder / made.cube).exists()
         _keep(folder, recipe)
+        report = made if is_written else report
     report = replace(
         report,
         problems=tuple(record.problems),

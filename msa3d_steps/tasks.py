@@ -130,6 +130,11 @@ class Workers:
                 child.terminate()
                 child.join()
 
+    def begin(self):
+        """Begin other processes now, which else begin with the first tasks."""
+        if self.cores > 1 and not self.scheduler:
+            self._submit(id, None)
+
     def run(self, function, items):
         """Call a function for each of many items and yield each outcome as soon as it is there.
 

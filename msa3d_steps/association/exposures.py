@@ -7,8 +7,8 @@ from msa3d_steps.association.headers import read_headers
 from msa3d_steps.cube.sources import source_label
 
 __all__ = [
-    "DETECTORS", "KINDS", "Exposure", "Frame", "Pointing", "SourceName", "pair_detectors",
-    "read_frame",
+    "DETECTORS", "KINDS", "Exposure", "Frame", "Pointing", "SourceName", "kind_of",
+    "pair_detectors", "read_frame",
 ]  # fmt: skip
 
 KINDS = ("uncal", "rate", "cal")
@@ -172,7 +172,7 @@ def read_frame(path):
     if primary.get("INSTRUME") != "NIRSPEC" or not primary.get("EXP_TYPE"):
         return None
     science = [h for h in headers[1:] if h.get("EXTNAME") == "SCI"]
-    kind = _kind(primary)
+    kind = kind_of(primary)
     return Frame(
         path=path,
         kind=kind,
@@ -189,8 +189,19 @@ def read_frame(path):
     )
 
 
-def _kind(primary):
-    """Tell what a file is by its data model and the steps that were done."""
+def kind_of(primary):
+    """Tell what a file is by its data model and the steps that were done.
+
+    Parameters
+    ----------
+    primary : RawHeader
+        Its primary header.
+
+    Returns
+    -------
+    str
+        ``uncal``, ``rate``, ``cal``, or another kind that is of no use here.
+    """
     model = str(primary.get("DATAMODL", ""))
     kind = OF_MODEL.get(model, model or "unknown")
     done = {k for k in ("S_WCS", "S_PHOTOM", "S_RESAMP", "S_OUTLIR") if _is_done(primary, k)}

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from msa3d_steps.errors import InputError
 
-__all__ = ["RawHeader", "read_headers"]
+__all__ = ["RawHeader", "read_headers", "read_primary"]
 
 BLOCK, CARD = 2880, 80  # bytes (FITS standard 4.0, section 3.1)
 END = re.compile(rb"END {77}")
@@ -104,13 +104,39 @@ def read_headers(path):
     InputError
         Where the file cannot be read, is not FITS or is cut short.
     """
+    return _read(path, list)
+
+
+def read_primary(path):
+    """Read the first header of a file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The FITS file.
+
+    Returns
+    -------
+    RawHeader
+        The primary header.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, is not FITS, or is cut short in the beginning.
+    """
+    return _read(path, next)
+
+
+def _read(path, take):
+    """Take headers, which are read one after the other."""
     path = Path(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             if file.read(9) != b"SIMPLE  =":
                 raise InputError("is no FITS file; leave it out", str(path))
-            return list(_walk(file, size, path))
+            return take(_walk(file, size, path))
     except FileNotFoundError as err:
         raise InputError("there is no such file; check the path", str(path)) from err
     except OSError as err:

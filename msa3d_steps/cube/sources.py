@@ -67,7 +67,7 @@ class Cutout:
         return int(np.isfinite(self.data).sum())
 
 
-@dataclass
+@dataclass(repr=False)
 class Source:
     """Everything that one cube is made of.
 
@@ -94,6 +94,9 @@ class Source:
     dec: float | None = None
     cutouts: list = field(default_factory=list)
     headers: list = field(default_factory=list)
+
+    def __repr__(self):
+        return f"Source({self.label}, {len(self.cutouts)} cutouts)"  # stpipe logs its arguments
 
     @property
     def kind(self):

@@ -1,10 +1,20 @@
 """Parameters of steps as plain values that can be sent to other processes."""
 
+import yaml
 from stpipe import crds_client
 
 from msa3d_steps.errors import InputError
+from msa3d_steps.whole import replace_whole
 
-__all__ = ["parameters_of", "what_matters"]
+__all__ = ["parameters_of", "what_matters", "write_parameters"]
+
+HEADER = """\
+#ASDF 1.0.0
+#ASDF_STANDARD 1.6.0
+%YAML 1.1
+%TAG ! tag:stsci.edu:asdf/
+--- !core/asdf-1.1.0
+"""
 
 PLACES = ("input_dir", "output_dir", "output_file", "search_output_file", "msa_metafile")
 """Parameters that say where things are: files count by what they are, products by being there."""
@@ -60,3 +70,39 @@ def what_matters(parameters):
     if "steps" in kept:
         kept["steps"] = {name: what_matters(step) for name, step in kept["steps"].items()}
     return kept
+
+
+def write_parameters(path, step):
+    """Write all parameters of a pipeline as a parameter file for it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    step : `~stpipe.Step`
+        The pipeline. Hooks that are objects are written by their text.
+    """
+    with replace_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(HEADER)
+        tree = _tree(step, step.class_alias, parameters_of(step))
+        yaml.dump(_plain(tree), file, Dumper=yaml.SafeDumper, sort_keys=False)
+        file.write("...\n")
+
+
+def _tree(step, name, parameters):
+    """Arrange the parameters of a step as in a parameter file."""
+    steps = parameters.pop("steps", {})
+    cls = type(step)
+    tree = {"class": f"{cls.__module__}.{cls.__name__}", "name": name, "parameters": parameters}
+    if steps:
+        tree["steps"] = [_tree(getattr(step, n), n, own) for n, own in steps.items()]
+    return tree
+
+
+def _plain(value):
+    """Make text of what is neither a number, text, a list nor a dict."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)

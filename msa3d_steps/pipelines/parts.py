@@ -7,6 +7,7 @@ last change), parameters, versions. A part whose report has the same key need no
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -260,6 +261,7 @@ def identity(path):
     return path.name, status.st_size, status.st_mtime_ns
 
 
+@cache
 def versions():
     """Give the versions of the packages that results depend on."""
     return {package: version(package) for package in PACKAGES}

@@ -3,21 +3,21 @@
 import logging
 import os
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer
 from jwst.stpipe import Pipeline
-from yaml.representer import RepresenterError
 
-from msa3d_steps.association.exposures import read_frame
+from msa3d_steps.association.exposures import kind_of
+from msa3d_steps.association.headers import read_primary
 from msa3d_steps.cube.inputs import Members, Selection, find_members
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.pipelines.cubes import Cubes
 from msa3d_steps.pipelines.limits import check_disk, count_slits, processes_for
-from msa3d_steps.pipelines.parameters import parameters_of, what_matters
+from msa3d_steps.pipelines.parameters import parameters_of, what_matters, write_parameters
 from msa3d_steps.pipelines.parts import (
     ExposurePart,
     Recipe,
@@ -27,7 +27,7 @@ from msa3d_steps.pipelines.parts import (
 )
 from msa3d_steps.pipelines.run import Run
 from msa3d_steps.pipelines.summary import summary_table, summary_text
-from msa3d_steps.pipelines.work import keep_models
+from msa3d_steps.pipelines.work import keep_models, warm_up
 from msa3d_steps.pipelines.workplace import Workplace
 from msa3d_steps.tasks import Workers
 
@@ -117,8 +117,6 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             place = Workplace(output_dir / f"{_stem(product, members)}_msa3d")
             with place.claim():
                 place.prepare()
-                with suppress(RepresenterError):  # of hooks that are objects, not names
-                    self.export_config(place.parameters)
                 recipe = self._recipe(product, place, output_dir)
                 run = self._run(members, recipe, place)
                 return self._finish(run, place, output_dir)
@@ -162,7 +160,9 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             cores = processes_for(
                 parts, n_slits, self.cube.scalexy, self.maximum_cores, self.memory_limit
             )
-        with Workers(cores, self.dask_scheduler) as workers:
+        with Workers(cores, self.dask_scheduler, (warm_up,)) as workers:
+            workers.begin()
+            write_parameters(place.parameters, self)
             run = Run(place, recipe, workers, self.resume, self._prepare)
             run.make(parts, keep_models(models, recipe) if models else [])
         return run
@@ -184,10 +184,10 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
     def _kind(self, path):
         """Tell what a file is, and give what else its calibration depends on."""
         try:
-            frame = read_frame(path)
+            kind = kind_of(read_primary(path))
         except InputError:
             return ("cal",)  # who reads it will say what is wrong with it
-        if frame is not None and frame.kind in ("uncal", "rate"):
+        if kind in ("uncal", "rate"):
             raise InputError(
                 "is not calibrated yet; run it with 'strun msa3d' or calibrate it with 'strun "
                 "msa3d_spec2'", str(path)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import asdf
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
@@ -30,12 +31,17 @@ from msa3d_steps.pipelines.parts import (
 )
 from msa3d_steps.pipelines.workplace import Workplace
 
-__all__ = ["do_exposure", "do_source", "keep_models"]
+__all__ = ["do_exposure", "do_source", "keep_models", "warm_up"]
 
 log = logging.getLogger(__name__)
 
 MOST_WARNINGS = 20
 """Number of different warnings that a report holds."""
+
+
+def warm_up():
+    """Load what takes a while, in a new process that has nothing else to do yet."""
+    asdf.AsdfFile()  # finds the extensions that are installed
 
 
 def do_exposure(task):

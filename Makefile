@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: test demo lint clean
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 demo: $(INSTALLED)
 	$(BIN)/python demo.py

@@ -1,7 +1,6 @@
 """The command ``msa3d_asn``."""
 
 import argparse
-import logging
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from msa3d_steps.errors import InputError
 
 __all__ = ["main"]
 
-log = logging.getLogger("msa3d_asn")
 
 DESCRIPTION = """\
 Find the slit-stepping survey in a folder of NIRSpec MSA exposures (uncal, rate or cal files),
@@ -51,14 +49,13 @@ def main(arguments=None):
         Exit status.
     """
     options = _parser().parse_args(arguments)
-    _set_up_log()
     try:
         _run(options)
     except (InputError, OSError) as err:
-        log.error("%s", err)  # noqa: TRY400 - the message is for the user
+        sys.stderr.write(f"msa3d_asn: {err}\n")
         return 1
     except KeyboardInterrupt:
-        log.error("stopped; nothing is half written")  # noqa: TRY400
+        sys.stderr.write("msa3d_asn: stopped; nothing is half written\n")
         return 130
     return 0
 
@@ -107,13 +104,6 @@ def _list_of(kind):
 
     read.__name__ = f"list of {kind.__name__}"  # argparse words its errors with it
     return read
-
-
-def _set_up_log():
-    """Show problems as they are."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("msa3d_asn: %(message)s"))
-    log.handlers, log.propagate = [handler], False
 
 
 def _run(options):

@@ -10,7 +10,6 @@ from pipeline_runs import (
     LABELS,
     PLACE,
     PRODUCT,
-    STRUN_IN_PROCESSES,
     WINDOW,
     assert_same_cubes,
     association,
@@ -79,7 +78,7 @@ def test_everything_else_is_made(simulated, good, inputs, tmp_path):
     for path in (cals[0], *cals[2:6], cals[7]):
         replaced(path, without_pixels(2))
     arguments = ("msa3d_spec3", inputs, "--maximum_cores=2", f"--output_dir={out}", *window())
-    status, said = finished(strun(simulated, *arguments, command=STRUN_IN_PROCESSES))
+    status, said = finished(strun(simulated, *arguments))
     assert status == 1
     assert "Traceback" not in said
     summary = said[said.index("What is missing and why:") :]

@@ -32,7 +32,7 @@ from pipeline_runs import (
 from msa3d_steps import InputError, MSA3DSpec3Pipeline
 from msa3d_steps.pipelines.workplace import Workplace
 
-KILLS = int(os.environ.get("MSA3D_KILLS", "4"))
+KILLS = int(os.environ.get("MSA3D_KILLS", "2"))
 SERIAL = {"maximum_cores": "none", "save_results": True}
 
 

@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
 from astropy.io import fits
 from conftest import write_association
 
@@ -19,6 +20,9 @@ PLACE = "jw09999-o001_nirspec_f100lp-g140h_msa3d"
 LABELS = ["s000000001", "s000000002", "s000000003"]
 WINDOW = {"wavemin": 1.20, "wavemax": 1.21}  # um; a narrow cube costs little
 OF_THE_MOMENT = ("DATE",)
+long = pytest.mark.skipif(
+    not os.environ.get("MSA3D_LONG"), reason="set MSA3D_LONG=1: it takes long"
+)
 _sums = {}
 STRUN = [str(Path(sys.executable).with_name("strun"))]
 STRUN_IN_PROCESSES = [

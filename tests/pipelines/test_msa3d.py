@@ -18,6 +18,7 @@ from pipeline_runs import (
     files,
     finished,
     linked,
+    long,
     strun,
     survey,
     times_of,
@@ -162,6 +163,7 @@ def test_inputs_stay_as_they_are(simulated, made):
     assert_untouched(simulated)
 
 
+@long
 def test_nothing_is_done_again(simulated, made):
     """The same command again: nothing is calibrated, nothing is built."""
     folder, _ = made
@@ -364,6 +366,7 @@ def test_references_as_models_are_refused(simulated, tmp_path, crds):
         )  # fmt: skip
 
 
+@long
 def test_go2136_leaves_corrections_out(simulated, made, tmp_path):
     """Stage 2 of the published reduction divides by neither bar shadow nor path loss."""
     root = Path(__file__).parents[2] / "parameter_refs"

@@ -22,6 +22,7 @@ from pipeline_runs import (
     files,
     finished,
     linked,
+    long,
     replaced,
     strun,
     survey,
@@ -117,6 +118,7 @@ def assert_whole(out, clean, before):
     assert before.items() <= after.items()
 
 
+@long
 def test_processes_that_outlive_a_kill_leave_nothing(simulated, asn, undisturbed, tmp_path):
     """Killed while cubes are built: what is done stays, scratch goes with the next run."""
     clean, *_ = undisturbed

@@ -148,6 +148,7 @@ def strun(folder, *command, **variables):
     )
 
 
+@pytest.mark.skipif(not os.environ.get("MSA3D_LONG"), reason="set MSA3D_LONG=1: it takes long")
 def test_hook_in_spec2(ill, truth, healthy, tmp_path):
     """The copy goes to the output folder; the products name the galaxies."""
     skipped = ["resample_spec", "extract_1d", "flat_field", "pathloss", "barshadow", "wavecorr"]

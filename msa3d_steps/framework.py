@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import re
 from pathlib import Path
 
 from jwst.stpipe import Step as JwstStep
@@ -28,6 +29,27 @@ class MSA3DStep(JwstStep):
 
     changes_data = False
     """Whether, as a hook, its result takes the place of the data, and its errors are the step's."""
+
+    defaults = {}  # noqa: RUF012
+    """Defaults of the steps of a pipeline that differ from the steps' own: by step.parameter."""
+
+    @classmethod
+    def load_spec_file(cls, *args, **kwargs):
+        """Load the specification of the parameters, with our defaults.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As in stpipe.
+
+        Returns
+        -------
+        configobj.ConfigObj
+            The specification.
+        """
+        spec = super().load_spec_file(*args, **kwargs)
+        _set_defaults(spec, cls.defaults)
+        return spec
 
     @classmethod
     def get_config_from_reference(cls, dataset, disable=None, crds_observatory=None):
@@ -185,9 +207,20 @@ class MSA3DStep(JwstStep):
             self.problems.append(problem)
             return None
 
+    def output_folder(self):
+        """Give the folder of the products.
+
+        Returns
+        -------
+        pathlib.Path
+            ``output_dir`` of the step or of those that it is in; else the working directory.
+        """
+        named = os.path.expandvars(self.search_attr("output_dir", "") or ".")
+        return Path(named).expanduser()
+
     def _check_output_folder(self):
         """Make sure, before the work, that products can be written."""
-        folder = Path(os.path.expandvars(self.search_attr("output_dir", "") or ".")).expanduser()
+        folder = self.output_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             writable = os.access(folder, os.W_OK | os.X_OK)
@@ -200,6 +233,34 @@ class MSA3DStep(JwstStep):
             raise InputError(
                 f"the output folder {folder} is not writable; choose another with --output_dir"
             )
+
+
+def _set_defaults(spec, defaults):
+    """Change defaults in the specification of a pipeline.
+
+    Parameters
+    ----------
+    spec : configobj.ConfigObj
+        Specification with a section ``steps``; changed in place.
+    defaults : dict
+        Values by ``step.parameter``; ``step.step.parameter`` in a pipeline of pipelines.
+
+    Raises
+    ------
+    KeyError
+        Where there is no such step or parameter.
+    """
+    for path, value in defaults.items():
+        *steps, name = path.split(".")
+        section = spec
+        for step in steps:
+            section = section["steps"][step]
+        changed, found = re.subn(
+            r"default\s*=\s*('[^']*'|[^,)]*)", f"default={value!r}", section[name]
+        )
+        if not found:
+            raise KeyError(f"{path} has no default")
+        section[name] = changed
 
 
 def _hooked_on(step):

@@ -2,10 +2,25 @@
 
 import os
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replace_whole"]
+__all__ = ["refuse_truncated", "replace_whole"]
+
+
+@contextmanager
+def refuse_truncated():
+    """Make an error of astropy's warning that a FITS file is cut short.
+
+    Raises
+    ------
+    astropy.utils.exceptions.AstropyUserWarning
+        Where such a file is opened.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="File may have been truncated")
+        yield
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The MSA metafile of a survey: where it is, which sources it has, and whether it fits."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from msa3d_steps.association.exposures import SourceName
 from msa3d_steps.association.words import folders_of, ranges
 from msa3d_steps.cube.sources import source_label
 from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.whole import refuse_truncated
 
 __all__ = ["Metafile", "find_metafiles", "read_metafile"]
 
@@ -75,20 +75,16 @@ def read_metafile(path):
         Where the file is no MSA metafile or is damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="File may have been truncated")
-            with fits.open(path) as file:
-                shutters = file["SHUTTER_INFO"].data
-                sources = file["SOURCE_INFO"].data
-                columns = [np.array(shutters[c]) for c in ("msa_metadata_id", "dither_point_index")]
-                shutter_ids = np.array(shutters["source_id"])
-                catalogue = frozenset(
-                    SourceName(source_label(int(number), str(name)), int(number), str(name).strip())
-                    for number, name in zip(
-                        sources["source_id"], sources["source_name"], strict=True
-                    )
-                    if number > 0
-                )
+        with refuse_truncated(), fits.open(path) as file:
+            shutters = file["SHUTTER_INFO"].data
+            sources = file["SOURCE_INFO"].data
+            columns = [np.array(shutters[c]) for c in ("msa_metadata_id", "dither_point_index")]
+            shutter_ids = np.array(shutters["source_id"])
+            catalogue = frozenset(
+                SourceName(source_label(int(number), str(name)), int(number), str(name).strip())
+                for number, name in zip(sources["source_id"], sources["source_name"], strict=True)
+                if number > 0
+            )
     except FileNotFoundError as err:
         raise InputError("there is no such file; check the path", str(path)) from err
     except (OSError, KeyError, ValueError, TypeError, Warning) as err:

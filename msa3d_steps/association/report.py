@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 
 from msa3d_steps.association.exposures import DETECTORS
-from msa3d_steps.association.words import counted, ranges, some_of
+from msa3d_steps.association.words import ranges, some_of
+from msa3d_steps.words import counted
 
 __all__ = ["missing", "table"]
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from msa3d_steps.association.exposures import KINDS, pair_detectors, read_frame
-from msa3d_steps.association.words import counted, folders_of, listed
+from msa3d_steps.association.words import folders_of, listed
 from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.words import counted
 
 __all__ = ["Choice", "Sifted", "find_files", "sift"]
 

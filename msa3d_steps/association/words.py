@@ -2,15 +2,12 @@
 
 from itertools import pairwise
 
+from msa3d_steps.words import counted
+
 MANY = 4
 """Names that are listed before the rest is only counted."""
 
-__all__ = ["counted", "folders_of", "listed", "ranges", "some_of"]
-
-
-def counted(number, noun):
-    """Put a number before a noun, which gets an s if there are many."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+__all__ = ["folders_of", "listed", "ranges", "some_of"]
 
 
 def listed(counts):

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from msa3d_steps.association.choices import render
-from msa3d_steps.association.words import counted
 from msa3d_steps.errors import InputError
 from msa3d_steps.whole import replace_whole
+from msa3d_steps.words import counted
 
 __all__ = ["file_names", "write"]
 

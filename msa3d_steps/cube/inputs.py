@@ -70,6 +70,15 @@ class Selection:
             return any(source.answers_to(name) for name in self.names)
         return {"source": True, "background": self.background, "virtual": self.virtual}[source.kind]
 
+    def not_among(self, known):
+        """Say which of the names are those of no known source: a list of Problem."""
+        labels = ", ".join(sorted(source.label for source in known)) or "none"
+        return [
+            Problem(f"there is no source {wanted}; there are: {labels}")
+            for wanted in self.names
+            if not any(source.answers_to(wanted) for source in known)
+        ]
+
     def numbers(self):
         """List the numbers of the wanted sources, as text; None where names alone do not tell."""
         digits = [str(name).strip().removeprefix("s") for name in self.names]
@@ -175,10 +184,7 @@ def collect_sources(members, selection):
             add_entry(entry, found[entry.source.label])
         log.debug("%s: %d slits", exposure.name, exposure.n_slits)
     known = [*found.values(), *left_out.values()]
-    for wanted in selection.names:
-        if not any(source.answers_to(wanted) for source in known):
-            labels = ", ".join(sorted(source.label for source in known)) or "none"
-            problems.append(Problem(f"there is no source {wanted}; there are: {labels}"))
+    problems += selection.not_among(known)
     # a source without cutouts has a problem for each of its slits already
     sources = [found[label] for label in sorted(found) if found[label].cutouts]
     return Collection(sources, problems, [left_out[k] for k in sorted(left_out)])

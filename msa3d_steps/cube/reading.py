@@ -7,13 +7,11 @@ opened by stdatamodels; the cutouts are the same.
 """
 
 import logging
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from astropy.utils.exceptions import AstropyWarning
 from stdatamodels.fits_support import FITS_HASH_KEY
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import MultiExposureModel, MultiSlitModel
@@ -23,6 +21,7 @@ from msa3d_steps.cube.rawfits import FitsFile, UnusualFileError
 from msa3d_steps.cube.rawwcs import wcs_from_node
 from msa3d_steps.cube.sources import Cutout, Source, cutout_from_slit, source_label
 from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.whole import refuse_truncated
 
 __all__ = [
     "Entry",
@@ -147,10 +146,7 @@ def cutouts_of_model(name, model, selection):
 
 def _read_with_stdatamodels(path, selection):
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "error", message="File may have been truncated", category=AstropyWarning
-            )
+        with refuse_truncated():
             model = datamodels.open(path)
     except FileNotFoundError:
         problem = Problem("there is no such file; check the path", str(path))

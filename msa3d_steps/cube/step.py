@@ -16,6 +16,7 @@ from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError, Problem
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.tasks import number_of_cores
+from msa3d_steps.words import counted
 
 __all__ = ["MSA3DCubeStep"]
 
@@ -145,8 +146,8 @@ class MSA3DCubeStep(MSA3DStep):
             found, shape = cube.meta.msa3d, cube.data.shape
             log.info(
                 "%s: %s, %s x %s -> %d x %d spaxels x %d channels, %.1f s",
-                source.label, _count(found.n_cutouts, "cutout"), _count(found.n_steps, "step"),
-                _count(found.n_dithers, "dither"),
+                source.label, counted(found.n_cutouts, "cutout"), counted(found.n_steps, "step"),
+                counted(found.n_dithers, "dither"),
                 shape[2], shape[1], shape[0], time.perf_counter() - start,
             )  # fmt: skip
             return cube
@@ -187,7 +188,3 @@ def _default_product(source):
     )
     optics = f"{get('instrument.filter', 'filter')}-{get('instrument.grating', 'grating')}"
     return f"jw{program}-o{observation}_{source.label}_nirspec_{optics.lower()}"
-
-
-def _count(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"

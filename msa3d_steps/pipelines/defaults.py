@@ -1,8 +1,6 @@
 """Defaults of the steps in a pipeline that differ from the steps' own."""
 
-import re
-
-__all__ = ["DETECTOR1", "SPEC2", "set_defaults"]
+__all__ = ["DETECTOR1", "SPEC2"]
 
 SPEC2 = {
     "badpix_selfcal.skip": True,
@@ -35,31 +33,3 @@ DETECTOR1 = {
     "clean_flicker_noise.skip": False,
 }
 """Stage 1 with snowballs as GO-2136 flagged them (Barisic et al. 2024), and without 1/f noise."""
-
-
-def set_defaults(spec, defaults):
-    """Change defaults in the specification of a pipeline.
-
-    Parameters
-    ----------
-    spec : configobj.ConfigObj
-        Specification with a section ``steps``; changed in place.
-    defaults : dict
-        Values by ``step.parameter``; ``step.step.parameter`` in a pipeline of pipelines.
-
-    Raises
-    ------
-    KeyError
-        Where there is no such step or parameter.
-    """
-    for path, value in defaults.items():
-        *steps, name = path.split(".")
-        section = spec
-        for step in steps:
-            section = section["steps"][step]
-        changed, found = re.subn(
-            r"default\s*=\s*('[^']*'|[^,)]*)", f"default={value!r}", section[name]
-        )
-        if not found:
-            raise KeyError(f"{path} has no default")
-        section[name] = changed

@@ -11,6 +11,7 @@ from msa3d_steps.association.metafile import read_metafile
 from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError
 from msa3d_steps.tasks import number_of_cores
+from msa3d_steps.words import counted
 
 __all__ = ["check_disk", "count_slits", "processes_for"]
 
@@ -153,9 +154,8 @@ def check_disk(parts, n_slits, recipe, keep_cutouts):
     place = Path(recipe.output_dir)
     free = shutil.disk_usage(place).free
     log.info(
-        "%d file%s, %d slit%s in each: about %.1f GB on disk, %.1f GB of it in the end",
-        len(parts), "s" * (len(parts) != 1), n_slits, "s" * (n_slits != 1),
-        need / 1e9, products / 1e9,
+        "%s, %s in each: about %.1f GB on disk, %.1f GB of it in the end",
+        counted(len(parts), "file"), counted(n_slits, "slit"), need / 1e9, products / 1e9,
     )  # fmt: skip
     if need > free:
         raise InputError(

@@ -4,6 +4,7 @@ import logging
 import time
 
 from msa3d_steps.pipelines.parts import ExposureReport
+from msa3d_steps.words import counted
 
 __all__ = ["Progress"]
 
@@ -70,16 +71,12 @@ class Progress:
 def _words(report):
     """Say what came of a part."""
     if isinstance(report, ExposureReport):
-        words = [_counted(sum(found.used for found in report.sources), "slit")]
+        words = [counted(sum(found.used for found in report.sources), "slit")]
     elif report.cube:
         nw, ny, nx = report.shape
         words = [f"{report.cutouts} cutouts -> {nx} x {ny} spaxels x {nw} channels"]
     else:
         words = ["no cube"]
-    words += [_counted(len(report.warnings), "warning")] if report.warnings else []
-    words += [_counted(len(report.problems), "problem")] if report.problems else []
+    words += [counted(len(report.warnings), "warning")] if report.warnings else []
+    words += [counted(len(report.problems), "problem")] if report.problems else []
     return ", ".join(words)
-
-
-def _counted(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"

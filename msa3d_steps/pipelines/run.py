@@ -168,12 +168,7 @@ class Run:
                 known[found.label] = Source(found.label, found.source_id, found.name)
             for label, (number, name) in report.left_out.items():
                 known[label] = Source(label, number, name)
-        labels = ", ".join(sorted(known)) or "none"
-        return [
-            Problem(f"there is no source {wanted}; there are: {labels}")
-            for wanted in self.recipe.selection.names
-            if not any(source.answers_to(wanted) for source in known.values())
-        ]
+        return self.recipe.selection.not_among(known.values())
 
 
 def _has(report, labels):

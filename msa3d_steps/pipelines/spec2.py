@@ -7,7 +7,7 @@ from jwst.pipeline import Spec2Pipeline
 
 from msa3d_steps.errors import InputError, Problem
 from msa3d_steps.framework import MSA3DStep
-from msa3d_steps.pipelines.defaults import SPEC2, set_defaults
+from msa3d_steps.pipelines.defaults import SPEC2
 from msa3d_steps.relabel.step import MSA3DRelabelStep
 
 __all__ = ["MSA3DSpec2Pipeline"]
@@ -26,29 +26,13 @@ class MSA3DSpec2Pipeline(MSA3DStep, Spec2Pipeline):
 
     class_alias = "msa3d_spec2"
 
+    defaults = SPEC2
+
     spec = """
     msa_metafile = string(default=None) # MSA metafile to use instead of the one that the exposures name
     """  # noqa: E501
 
     step_defs = {"relabel": MSA3DRelabelStep, **Spec2Pipeline.step_defs}  # noqa: RUF012
-
-    @classmethod
-    def load_spec_file(cls, *args, **kwargs):
-        """Load the specification of the parameters, with our defaults.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            As in stpipe.
-
-        Returns
-        -------
-        configobj.ConfigObj
-            The specification.
-        """
-        spec = super().load_spec_file(*args, **kwargs)
-        set_defaults(spec, SPEC2)
-        return spec
 
     def process(self, data):
         """Calibrate exposures.

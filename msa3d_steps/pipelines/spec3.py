@@ -1,7 +1,6 @@
 """Stage 3 for slit stepping: calibrated exposures in, one cube for each source out."""
 
 import logging
-import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +112,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         members = find_members(inputs)
         asked = self.search_attr("output_file")
         product = self.remove_suffix(Path(asked).stem)[0] if asked else members.product
-        with self._output_folder() as output_dir:
+        with self._folder_of_products() as output_dir:
             place = Workplace(output_dir / f"{_stem(product, members)}_msa3d")
             with place.claim():
                 place.prepare()
@@ -122,11 +121,10 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
                 return self._finish(run, place, output_dir)
 
     @contextmanager
-    def _output_folder(self):
+    def _folder_of_products(self):
         """Give the folder of the products; one for the time being where none are to be saved."""
         if self.save_results:
-            named = os.path.expandvars(self.search_attr("output_dir", "") or ".")
-            yield Path(named).expanduser().resolve()
+            yield self.output_folder().resolve()
             return
         with tempfile.TemporaryDirectory(prefix="msa3d-") as name:
             yield Path(name)

@@ -8,7 +8,7 @@ from stpipe import crds_client
 
 from msa3d_steps.association.exposures import read_frame
 from msa3d_steps.errors import InputError
-from msa3d_steps.pipelines.defaults import DETECTOR1, set_defaults
+from msa3d_steps.pipelines.defaults import DETECTOR1
 from msa3d_steps.pipelines.parameters import parameters_of
 from msa3d_steps.pipelines.parts import identity
 from msa3d_steps.pipelines.spec2 import MSA3DSpec2Pipeline
@@ -30,6 +30,8 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
 
     class_alias = "msa3d"
 
+    defaults = {f"detector1.{path}": value for path, value in DETECTOR1.items()}  # noqa: RUF012
+
     _context = None
 
     spec = """
@@ -45,24 +47,6 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._examples = {}  # detector and grating by path
-
-    @classmethod
-    def load_spec_file(cls, *args, **kwargs):
-        """Load the specification of the parameters, with our defaults.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            As in stpipe.
-
-        Returns
-        -------
-        configobj.ConfigObj
-            The specification.
-        """
-        spec = super().load_spec_file(*args, **kwargs)
-        set_defaults(spec, {f"detector1.{path}": value for path, value in DETECTOR1.items()})
-        return spec
 
     def _calibration(self):
         """Give the parameters of stage 1 and stage 2."""

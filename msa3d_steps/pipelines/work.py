@@ -4,7 +4,6 @@ import gc
 import logging
 import time
 import uuid
-import warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +29,7 @@ from msa3d_steps.pipelines.parts import (
     write_report,
 )
 from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.whole import refuse_truncated
 
 __all__ = ["do_exposure", "do_source", "keep_models", "warm_up"]
 
@@ -128,12 +128,8 @@ def _calibrated_and_cut(part, recipe, place):
 def _check_whole(path):
     """Make sure that a file is there and whole; what jwst says of such files helps nobody."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "error", message="File may have been truncated", category=AstropyWarning
-            )
-            with fits.open(path) as hdus:
-                len(hdus)  # reads all headers
+        with refuse_truncated(), fits.open(path) as hdus:
+            len(hdus)  # reads all headers
     except FileNotFoundError:
         raise InputError("there is no such file; check the path", path) from None
     except (OSError, AstropyWarning) as err:

@@ -66,7 +66,7 @@ class MSA3DRelabelStep(MSA3DStep):
         metafile = self._find_metafile(model, exposure, name)
         self._check_output_folder()
         try:
-            report = repair_file(metafile, self._output_folder(), {metadata_id: (index, number)})
+            report = repair_file(metafile, self.output_folder(), {metadata_id: (index, number)})
         except InputError as err:
             raise InputError(f"its MSA metafile {err.problem}", name) from err
         if self.search_attr("output_file") is None:
@@ -105,10 +105,6 @@ class MSA3DRelabelStep(MSA3DStep):
             "or give it with --msa_metafile", name
         )  # fmt: skip
 
-    def _output_folder(self):
-        folder = os.path.expandvars(self.search_attr("output_dir", "") or ".")
-        return Path(folder).expanduser()
-
     def _tell(self, report, metadata_id):
         """Log what was done and note the slitlets that were left out."""
         done = report.of(metadata_id)
@@ -144,7 +140,7 @@ class MSA3DRelabelStep(MSA3DStep):
             Paths of what was written.
         """
         metafile = Path(model.meta.instrument.msa_metadata_file or "")
-        if metafile.parent != self._output_folder().resolve():
+        if metafile.parent != self.output_folder().resolve():
             return super().save_model(model, *args, **kwargs)
         model.meta.instrument.msa_metadata_file = metafile.name
         try:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from msa3d_steps.errors import InputError
-from msa3d_steps.simulate.plan.table import counted
 from msa3d_steps.whole import replace_whole
+from msa3d_steps.words import counted
 
 __all__ = ["compass", "draw_plan"]
 

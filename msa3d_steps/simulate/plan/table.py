@@ -1,8 +1,9 @@
 """The plan of a pattern as a table for proposers, with what is wrong with it in words."""
 
 from msa3d_steps.simulate.optics.dispersers import CONFIGURATIONS
+from msa3d_steps.words import counted
 
-__all__ = ["counted", "tabulate", "warnings_of"]
+__all__ = ["tabulate", "warnings_of"]
 
 UNEVEN_SHARE = 0.02
 """Share of the core with another time than the median from which on coverage is called unequal."""
@@ -12,11 +13,6 @@ SHADOWED = 0.05
 
 HIDDEN = 0.002, 0.02
 """Share of the field that bars hide from which on it is told, and advice is given."""
-
-
-def counted(number, thing):
-    """Put a number before a noun, which gets an s if there are many."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def tabulate(plan):

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from jwst.stpipe import Step as JwstStep
+from stpipe import Pipeline, config_parser, utilities
 from stpipe import Step as StpipeStep
-from stpipe import config_parser, utilities
 
 from msa3d_steps.datamodels.runfile import is_run_file, read_run_inputs
 from msa3d_steps.errors import IncompleteError, InputError, Problem
@@ -217,6 +217,30 @@ class MSA3DStep(JwstStep):
         """
         named = os.path.expandvars(self.search_attr("output_dir", "") or ".")
         return Path(named).expanduser()
+
+    def is_in_pipeline(self):
+        """Tell whether a pipeline hands over the data, which then are nobody else's.
+
+        Returns
+        -------
+        bool
+            Not so for a hook of a step that stands alone.
+        """
+        ancestor = self.parent
+        while ancestor is not None and not isinstance(ancestor, Pipeline):
+            ancestor = ancestor.parent
+        return ancestor is not None
+
+    def asked_stem(self):
+        """Give the beginning of the names of products that the user asks for, None for none.
+
+        Returns
+        -------
+        str or None
+            ``output_file`` of the step or of those that it is in, without suffix.
+        """
+        asked = self.search_attr("output_file")
+        return self.remove_suffix(Path(asked).stem)[0] if asked else None
 
     def _check_output_folder(self):
         """Make sure, before the work, that products can be written."""

@@ -58,14 +58,21 @@ class Selection:
         Labels, numbers or names of sources; empty for all.
     background, virtual : bool
         Whether background and virtual slits are wanted where no names are given.
+    blanks : bool
+        Whether background slits are needed in any case, to measure the background in.
     """
 
     names: tuple = ()
     background: bool = False
     virtual: bool = False
+    blanks: bool = False
 
     def wants(self, source):
-        """Whether a source is wanted."""
+        """Whether the cutouts of a source are wanted."""
+        return self.asks_for(source) or (self.blanks and source.kind == "background")
+
+    def asks_for(self, source):
+        """Whether the cube of a source is wanted."""
         if self.names:
             return any(source.answers_to(name) for name in self.names)
         return {"source": True, "background": self.background, "virtual": self.virtual}[source.kind]
@@ -82,7 +89,7 @@ class Selection:
     def numbers(self):
         """List the numbers of the wanted sources, as text; None where names alone do not tell."""
         digits = [str(name).strip().removeprefix("s") for name in self.names]
-        if not digits or not all(number.isdigit() for number in digits):
+        if self.blanks or not digits or not all(number.isdigit() for number in digits):
             return None
         return [str(int(number)) for number in digits]
 

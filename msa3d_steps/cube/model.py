@@ -151,7 +151,7 @@ def _exposure_table(source, pattern, model):
         (
             c.file, c.slit, c.detector, c.exposure, c.visit,
             pattern.step[i], pattern.dither[i], pattern.across[i], pattern.along[i],
-            c.exposure_time, c.used, c.rejected,
+            c.exposure_time, c.used, c.rejected, c.outliers,
         )
         for i, c in enumerate(source.cutouts)
     ]  # fmt: skip

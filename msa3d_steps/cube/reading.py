@@ -26,10 +26,13 @@ from msa3d_steps.whole import refuse_truncated
 __all__ = [
     "Entry",
     "ExposureCutouts",
+    "NotSlitsError",
     "add_entry",
     "cutouts_of_model",
     "flat_metadata",
     "read_exposure",
+    "slits_of",
+    "source_of_slit",
 ]
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,14 @@ ARRAYS = {
     "var_flat": "VAR_FLAT",
 }
 """The arrays of a slit that cutouts are made of, and the extensions that hold them."""
+
+
+PRESENT = ("pathloss_uniform",)
+"""Arrays of which only matters whether they are there."""
+
+
+class NotSlitsError(InputError):
+    """A model without slits."""
 
 
 class Entry(NamedTuple):
@@ -132,16 +143,11 @@ def cutouts_of_model(name, model, selection):
     ExposureCutouts
         The cutouts.
     """
-    if not isinstance(model, (MultiSlitModel, MultiExposureModel)) and (
-        type(model).__name__ not in SLIT_MODELS
-    ):
-        problem = Problem(
-            f"has no slits (it opens as {type(model).__name__}); give cal or s2d files of MSA "
-            "spectra (calwebb_spec2)",
-            name,
-        )
-        return ExposureCutouts(name, problems=[problem])
-    return _sort(name, _slits(model), selection)
+    try:
+        slits = slits_of(model, name)
+    except NotSlitsError as err:
+        return ExposureCutouts(name, problems=[err.problem])
+    return _sort(name, slits, selection)
 
 
 def _read_with_stdatamodels(path, selection):
@@ -159,8 +165,37 @@ def _read_with_stdatamodels(path, selection):
     return ExposureCutouts(path.name, problems=[problem])
 
 
+def slits_of(model, name):
+    """Go through the slits of a model.
+
+    Parameters
+    ----------
+    model : ~stdatamodels.jwst.datamodels.JwstDataModel
+        The model.
+    name : str
+        Its name, for messages.
+
+    Returns
+    -------
+    iterator of tuple
+        Each slit with the metadata of its exposure, as a node and flat.
+
+    Raises
+    ------
+    NotSlitsError
+        Where the model holds no slits.
+    """
+    kinds = MultiSlitModel, MultiExposureModel
+    if not isinstance(model, kinds) and type(model).__name__ not in SLIT_MODELS:
+        raise NotSlitsError(
+            f"has no slits (it opens as {type(model).__name__}); give cal or s2d files of MSA "
+            "spectra (calwebb_spec2)",
+            name,
+        )
+    return _slits(model)
+
+
 def _slits(model):
-    """Yield each slit of a model with the metadata of its exposure, as a node and flat."""
     if isinstance(model, MultiSlitModel):
         meta, header = model.meta, flat_metadata(model.meta)
         for slit in model.slits:
@@ -178,7 +213,7 @@ def _sort(name, slits, selection):
     wanted, left_out = {}, {}
     for slit, meta, header in slits:
         result.n_slits += 1
-        source = _source_of(slit)
+        source = source_of_slit(slit)
         if not selection.wants(source):
             left_out.setdefault(source.label, source)
             continue
@@ -195,8 +230,19 @@ def _sort(name, slits, selection):
     return result
 
 
-def _source_of(slit):
-    """Make a source without cutouts from what a slit says of it."""
+def source_of_slit(slit):
+    """Make a source without cutouts from what a slit says of it.
+
+    Parameters
+    ----------
+    slit : node
+        The slit.
+
+    Returns
+    -------
+    ~msa3d_steps.cube.sources.Source
+        The source.
+    """
     name = str(getattr(slit, "source_name", None) or "").strip()
     number = int(getattr(slit, "source_id", None) or 0)
     ra, dec = getattr(slit, "source_ra", None), getattr(slit, "source_dec", None)
@@ -341,6 +387,8 @@ class _PlainNode:
         self._values = {}
 
     def __getattr__(self, name):
+        if name in PRESENT:
+            return self._node.get(name) is not None or None
         if name in ARRAYS:
             return self._exposure.array(self._node.get(name), ARRAYS[name], self._number)
         if name not in self._values:

@@ -45,6 +45,12 @@ class Cutout:
         ra and dec, degrees, of the telescope's reference point.
     rejected : int
         Number of lit pixels that are left out.
+    shutter_state : str
+        The shutters of the slitlet, as in ``1x1``: open, the source's, open; empty if not known.
+    pathloss : str
+        Pathloss that is corrected: ``UNIFORM``, ``POINT``, or empty for none.
+    outliers : int
+        How many of the rejected pixels are outliers; -1 where they were not looked for.
     """
 
     data: np.ndarray
@@ -60,6 +66,9 @@ class Cutout:
     exposure_time: float
     pointing: tuple | None
     rejected: int
+    shutter_state: str = ""
+    pathloss: str = ""
+    outliers: int = -1
 
     @property
     def used(self):
@@ -176,10 +185,16 @@ def _cutout(slit, meta, file, name):
     data = np.array(data, dtype=np.float32)
     variance = _variance(slit, data.shape)
     usable = np.isfinite(data) & np.isfinite(variance)
+    outlier = np.zeros(data.shape, bool)
     dq = _get(slit, "dq")
     if dq is not None and np.shape(dq) == data.shape:
-        usable &= (np.asarray(dq) & dqflags["DO_NOT_USE"]) == 0
-    footprint = footprint_from_wcs(wcs, usable, _opening(slit))
+        outlier = (np.asarray(dq) & dqflags["OUTLIER"]) != 0
+        usable &= ((np.asarray(dq) & dqflags["DO_NOT_USE"]) == 0) | outlier
+    footprint = footprint_from_wcs(wcs, usable, _opening(slit))  # the slit is lit there, too
+    outlier &= usable
+    usable &= ~outlier
+    if not usable.any():
+        raise InputError("no pixel has data (all are NaN or DO_NOT_USE); leave this slit out")
     data[~usable] = np.nan
     read_variance = _get(slit, "var_rnoise")
     if np.shape(read_variance) == data.shape and np.any(np.nan_to_num(read_variance) > 0):
@@ -205,6 +220,9 @@ def _cutout(slit, meta, file, name):
         exposure_time=float(time or 0.0),
         pointing=pointing if None not in pointing else None,
         rejected=footprint.n_lit - int(usable.sum()),
+        shutter_state=str(_get(slit, "shutter_state") or ""),
+        pathloss=_pathloss(slit),
+        outliers=int(outlier.sum()) if _outliers_are_known(meta) else -1,
     )
 
 
@@ -215,6 +233,19 @@ def _get(node, path):
         if node is None:
             return None
     return node
+
+
+def _pathloss(slit):
+    """Kind of pathloss that is corrected; empty for none."""
+    kind = str(_get(slit, "pathloss_correction_type") or "").upper()
+    if kind in ("UNIFORM", "POINT"):
+        return kind
+    return "UNIFORM" if _get(slit, "pathloss_uniform") is not None else ""  # of jwst before 1.18
+
+
+def _outliers_are_known(meta):
+    """Whether outliers were looked for."""
+    return _get(meta, "cal_step.outlier_detection") == "COMPLETE"
 
 
 def _opening(slit):

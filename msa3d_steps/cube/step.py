@@ -3,15 +3,14 @@
 import logging
 import math
 import time
-from pathlib import Path
 
-from jwst.associations.lib.rules_level3_base import format_product
 from jwst.datamodels import ModelContainer
 
 from msa3d_steps.cube.build import build_cube
 from msa3d_steps.cube.combine import CombineOptions
 from msa3d_steps.cube.grid import GridOptions
 from msa3d_steps.cube.inputs import Collection, Selection, collect_sources, find_members
+from msa3d_steps.cube.naming import product_stem
 from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError, Problem
 from msa3d_steps.framework import MSA3DStep
@@ -156,12 +155,7 @@ class MSA3DCubeStep(MSA3DStep):
 
     def _file_name(self, source, product):
         """Name the product as Spec3 names its own: product, source, suffix."""
-        asked = self.search_attr("output_file")
-        stem = self.remove_suffix(Path(asked).stem)[0] if asked else product
-        if stem is None:
-            stem = _default_product(source)
-        if source.label not in stem:
-            stem = format_product(stem, source_id=source.label)
+        stem = product_stem(source, self.asked_stem(), product)
         return f"{stem}_{self.suffix}{self.output_ext}"
 
     def _give_up(self, collection):
@@ -173,18 +167,3 @@ class MSA3DCubeStep(MSA3DStep):
             f"no cube could be made: there is only {kinds}; ask for background or virtual slits "
             "with background_slits, virtual_slits or sources"
         )
-
-
-def _default_product(source):
-    """Name a product as jwst does where no association gives a name."""
-    header = source.headers[0]
-
-    def get(name, default):
-        return header.get(f"meta.{name}", default)
-
-    program, observation = (
-        get("observation.program_number", "00000"),
-        get("observation.observation_number", "000"),
-    )
-    optics = f"{get('instrument.filter', 'filter')}-{get('instrument.grating', 'grating')}"
-    return f"jw{program}-o{observation}_{source.label}_nirspec_{optics.lower()}"

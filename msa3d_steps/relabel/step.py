@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 from stdatamodels.jwst.datamodels import JwstDataModel
-from stpipe import Pipeline
 
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
@@ -77,10 +76,7 @@ class MSA3DRelabelStep(MSA3DStep):
 
     def _must_copy(self, exposure):
         """Tell whether a model is the user's: not where a pipeline made it."""
-        ancestor = self.parent
-        while ancestor is not None and not isinstance(ancestor, Pipeline):
-            ancestor = ancestor.parent
-        return ancestor is None and isinstance(exposure, JwstDataModel)
+        return not self.is_in_pipeline() and isinstance(exposure, JwstDataModel)
 
     def _find_metafile(self, model, exposure, name):
         """Find the metafile where it is named, beside the exposure, or in the working directory."""

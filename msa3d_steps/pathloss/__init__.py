@@ -1,0 +1,1 @@
+"""Correction for the part of the light that gets through, of a source that fills its slitlet."""

@@ -1,0 +1,1 @@
+"""Outliers in the exposures of a source, flagged."""

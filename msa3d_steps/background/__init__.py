@@ -1,0 +1,1 @@
+"""The background of slitlets that a galaxy fills: `msa3d_background`."""

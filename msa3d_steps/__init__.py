@@ -9,7 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 _LOCATIONS = {
     "IncompleteError": "msa3d_steps.errors",
     "InputError": "msa3d_steps.errors",
+    "MSA3DBackgroundStep": "msa3d_steps.background.step",
     "MSA3DCubeStep": "msa3d_steps.cube.step",
+    "MSA3DOutlierStep": "msa3d_steps.outlier.step",
+    "MSA3DPathlossStep": "msa3d_steps.pathloss.step",
     "MSA3DPipeline": "msa3d_steps.pipelines.survey",
     "MSA3DRelabelStep": "msa3d_steps.relabel.step",
     "MSA3DSpec2Pipeline": "msa3d_steps.pipelines.spec2",
@@ -21,7 +24,10 @@ _LOCATIONS = {
 __all__ = [
     "IncompleteError",
     "InputError",
+    "MSA3DBackgroundStep",
     "MSA3DCubeStep",
+    "MSA3DOutlierStep",
+    "MSA3DPathlossStep",
     "MSA3DPipeline",
     "MSA3DRelabelStep",
     "MSA3DSpec2Pipeline",

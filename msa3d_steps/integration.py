@@ -5,7 +5,10 @@ from importlib.resources import files
 __all__ = ["STEPS", "get_resource_mappings", "get_steps"]
 
 STEPS = (
+    ("MSA3DBackgroundStep", "msa3d_background", False),
     ("MSA3DCubeStep", "msa3d_cube", False),
+    ("MSA3DOutlierStep", "msa3d_outlier", False),
+    ("MSA3DPathlossStep", "msa3d_pathloss", False),
     ("MSA3DPipeline", "msa3d", True),
     ("MSA3DRelabelStep", "msa3d_relabel", False),
     ("MSA3DSpec2Pipeline", "msa3d_spec2", True),

@@ -91,7 +91,7 @@ CORRECTIONS = (
     Node(
         "pathloss",
         "jwst.pathloss.pathloss_step.PathLossStep",
-        parameters=_skip(False, "true: leave in what a uniformly filled slit loses"),
+        parameters=_skip(False, "true: leave what a uniformly filled slit loses to stage 3"),
     ),
     Node(
         "barshadow",

@@ -32,6 +32,8 @@ class Recipe:
     ----------
     selection : Selection
         Which sources are wanted.
+    cleaning : dict
+        Parameters of the steps that correct cutouts, by their names, in the order of the work.
     cube : dict
         Parameters of the cube step.
     detector1, spec2 : dict or None
@@ -45,6 +47,7 @@ class Recipe:
     """
 
     selection: Selection
+    cleaning: dict
     cube: dict
     detector1: dict | None
     spec2: dict | None
@@ -89,12 +92,15 @@ class SourcePart:
         Number of threads.
     key : str
         What its result depends on.
+    blanks : tuple of (str, tuple of str)
+        Background slits to measure in: their labels, and the exposure parts that have them.
     """
 
     label: str
     exposures: tuple
     threads: int
     key: str
+    blanks: tuple = ()
 
     @property
     def name(self):
@@ -123,6 +129,11 @@ class Found:
     name: str
     used: int
     rejected: int
+
+    @property
+    def source(self):
+        """The source, without cutouts."""
+        return Source(self.label, self.source_id, self.name)
 
 
 @dataclass(frozen=True)
@@ -168,8 +179,9 @@ class ExposureReport:
             return True
         if self.problems:
             return False  # of slits that may not be wanted any more
-        if made.names:  # of the others nobody knows: they were not calibrated
-            return bool(selection.names) and set(selection.names) <= set(made.names)
+        if made.names and not made.blanks:  # of the others nobody knows: they were not calibrated
+            asked = bool(selection.names) and set(selection.names) <= set(made.names)
+            return asked and not selection.blanks
         others = (Source(label, *rest) for label, rest in self.left_out.items())
         return not any(selection.wants(source) for source in others)
 
@@ -177,7 +189,7 @@ class ExposureReport:
         """Give the report without the sources that a selection does not want."""
         sources, left_out = [], dict(self.left_out)
         for found in self.sources:
-            if selection.wants(Source(found.label, found.source_id, found.name)):
+            if selection.wants(found.source):
                 sources.append(found)
             else:
                 left_out[found.label] = found.source_id, found.name
@@ -202,6 +214,8 @@ class SourceReport:
         Number of cutouts in it.
     pixels, pixels_rejected : int
         Number of pixels in it, and of lit pixels left out.
+    outliers : int
+        How many of these are outliers.
     problems : tuple of Problem
         What went wrong.
     warnings : tuple of str
@@ -218,6 +232,7 @@ class SourceReport:
     cutouts: int = 0
     pixels: int = 0
     pixels_rejected: int = 0
+    outliers: int = 0
     problems: tuple = ()
     warnings: tuple = ()
     seconds: float = 0.0

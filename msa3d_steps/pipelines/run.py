@@ -12,6 +12,7 @@ from msa3d_steps.pipelines.parts import (
     ExposureReport,
     SourcePart,
     SourceReport,
+    identity,
     key_of,
     read_report,
     versions,
@@ -124,11 +125,17 @@ class Run:
 
     def _source_parts(self):
         """List the cubes that the files so far can make."""
-        exposures = {}
+        exposures, blanks = {}, {}
         for report in self.exposures:
             for found in report.sources:
-                if found.used:
+                if not found.used:
+                    continue
+                if self.recipe.selection.asks_for(found.source):
                     exposures.setdefault(found.label, []).append(report)
+                if self.recipe.selection.blanks and found.source.kind == "background":
+                    blanks.setdefault(found.label, []).append(report)
+        blanks = tuple((k, tuple(r.name for r in found)) for k, found in sorted(blanks.items()))
+        keys = {report.name: report.key for report in self.exposures}
         threads = max(1, self.workers.cores // max(1, len(exposures)))
         return [
             SourcePart(
@@ -138,10 +145,14 @@ class Run:
                 key_of(
                     label,
                     [(report.name, report.key) for report in reports],
+                    {name: what_matters(own) for name, own in self.recipe.cleaning.items()},
+                    _files_in(self.recipe.cleaning),
                     what_matters(self.recipe.cube),
                     self.recipe.product,
                     versions(),
+                    [(k, [keys[name] for name in names]) for k, names in blanks],
                 ),
+                blanks,
             )
             for label, reports in sorted(exposures.items())
         ]
@@ -169,6 +180,12 @@ class Run:
             for label, (number, name) in report.left_out.items():
                 known[label] = Source(label, number, name)
         return self.recipe.selection.not_among(known.values())
+
+
+def _files_in(cleaning):
+    """Tell which files the parameters of steps name, as they are now."""
+    values = [value for own in cleaning.values() for value in own.values()]
+    return [identity(v) for v in values if isinstance(v, str) and Path(v).is_file()]
 
 
 def _has(report, labels):

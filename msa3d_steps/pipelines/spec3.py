@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer
@@ -14,6 +15,7 @@ from msa3d_steps.cube.inputs import Members, Selection, find_members
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.pipelines.cleaning import CLEANING
 from msa3d_steps.pipelines.cubes import Cubes
 from msa3d_steps.pipelines.limits import check_disk, count_slits, processes_for
 from msa3d_steps.pipelines.parameters import parameters_of, what_matters, write_parameters
@@ -58,7 +60,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
 
     prefetch_references = False  # of each exposure, by its own pipeline
 
-    step_defs = {"cube": MSA3DCubeStep}  # noqa: RUF012
+    step_defs = {**CLEANING, "cube": MSA3DCubeStep}  # noqa: RUF012
 
     def __init__(self, *args, **kwargs):
         with _left_out("%s instance created."):  # a line for each of some fifty steps
@@ -138,10 +140,25 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         )
         for name in ("sources", "background_slits", "virtual_slits", "maximum_cores"):
             del cube[name]  # ours are used
+        cleaning = self._cleaning()
+        background = cleaning.get("background", {})
+        if background.get("method") == "source_free" and background["use_background_slits"]:
+            selection = replace(selection, blanks=True)
         return Recipe(
-            selection, cube, *self._calibration(),
+            selection, cleaning, cube, *self._calibration(),
             product, str(place.folder), str(output_dir),
         )  # fmt: skip
+
+    def _cleaning(self):
+        """Give the parameters of the steps that correct cutouts, of those that are not skipped."""
+        chosen = {}
+        for name in CLEANING:
+            own = parameters_of(getattr(self, name))
+            if not own.pop("skip"):
+                del own["sources"]
+                own.pop("maximum_cores", None)
+                chosen[name] = own
+        return chosen
 
     def _calibration(self):
         """Give the parameters of stage 1 and stage 2; this pipeline has none."""

@@ -26,13 +26,15 @@ def summary_table(exposures, sources):
         One row for each source. ``exposures_used`` and ``exposures_rejected`` count files: both
         detectors of an exposure count.
     """
+    reports = {report.name: report for report in sources}
     used, rejected, names = defaultdict(int), defaultdict(int), {}
     for report in exposures:
         for found in report.sources:
+            if not report.selection.asks_for(found.source):
+                continue
             used[found.label] += found.used
             rejected[found.label] += found.rejected
             names[found.label] = found.name
-    reports = {report.name: report for report in sources}
     rows = []
     for label in sorted(names):
         report = reports.get(label)
@@ -42,13 +44,14 @@ def summary_table(exposures, sources):
                 report.cutouts if report else 0,
                 rejected[label] + used[label] - (report.cutouts if report else 0),
                 report.pixels if report else 0, report.pixels_rejected if report else 0,
+                report.outliers if report else 0,
                 len(report.warnings) if report else 0,
                 len(report.problems) + rejected[label] if report else rejected[label],
             )
         )  # fmt: skip
     columns = {
         "source": str, "name": str, "cube": str, "exposures_used": int, "exposures_rejected": int,
-        "pixels_used": int, "pixels_rejected": int, "warnings": int, "errors": int,
+        "pixels_used": int, "pixels_rejected": int, "outliers": int, "warnings": int, "errors": int,
     }  # fmt: skip
     return Table(rows=rows or None, names=list(columns), dtype=list(columns.values()))
 
@@ -70,15 +73,16 @@ def summary_text(table, exposures, problems):
     str
         Some lines.
     """
-    heads = ("source", "name", "cube", "exposures", "rejected", "pixels", "rejected", "warnings",
-             "errors")  # fmt: skip
+    heads = ("source", "name", "cube", "exposures", "rejected", "pixels", "rejected", "outliers",
+             "warnings", "errors")  # fmt: skip
     rows = [
         (
             *row[:4],
             row[4],
             f"{row[5]:,}",
             f"{100 * row[6] / max(1, row[5] + row[6]):.1f}%",
-            *row[7:],
+            f"{100 * row[7] / max(1, row[5] + row[6]):.2f}%",
+            *row[8:],
         )
         for row in table.as_array().tolist()
     ]

@@ -21,6 +21,7 @@ from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.cube.store import load_cutouts, save_cutouts
 from msa3d_steps.errors import IncompleteError, InputError, Problem
 from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.pipelines.cleaning import cleaning_steps
 from msa3d_steps.pipelines.parts import (
     ExposurePart,
     ExposureReport,
@@ -210,10 +211,20 @@ def do_source(task):
     with _attempt(part, place) as record, place.unfinished(part) as folder:
         source = load_cutouts([place.cutouts(name) for name in part.exposures], part.label)
         report = replace(report, source_name=source.name)
+        output_file = recipe.product and f"{recipe.product}.fits"
+        blanks = _blanks(part, place)
+        for step in cleaning_steps(recipe.cleaning, part.threads):
+            step.output_dir, step.output_file = str(folder), output_file
+            if step.sees_blanks:
+                step.companions, blanks = blanks, []
+            if step.is_needed(source):
+                source = _run(step, source)
+                record.problems.extend(step.problems)
+            blanks = [_run(step, b) if step.is_needed(b) else b for b in blanks]
         step = MSA3DCubeStep("cube", **recipe.cube)
         step.output_dir, step.save_results = str(folder), True
         step.maximum_cores, step.key = str(part.threads), part.key
-        step.output_file = recipe.product and f"{recipe.product}.fits"
+        step.output_file = output_file
         (cube,) = _run(step, source)
         record.problems.extend(step.problems)
         made = _of_cube(report, cube)
@@ -232,6 +243,15 @@ def do_source(task):
     return report
 
 
+def _blanks(part, place):
+    """Load the background slits."""
+    return [
+        load_cutouts([place.cutouts(name) for name in names], label)
+        for label, names in part.blanks
+        if label != part.label
+    ]
+
+
 def _of_cube(report, cube):
     """Take from a cube what its report tells."""
     table = cube.exposure_table
@@ -242,6 +262,7 @@ def _of_cube(report, cube):
         cutouts=len(table),
         pixels=int(np.sum(table["pixels_used"])),
         pixels_rejected=int(np.sum(table["pixels_rejected"])),
+        outliers=int(np.sum(np.maximum(table["outliers"], 0))),
     )
 
 

@@ -32,8 +32,9 @@ EXPOSURES = [
     ExposureReport("b_nrs1", "k3", sources=(Found(*ONE, 1, 1), Found(*TWO, 0, 1))),
 ]
 CUBE = SourceReport(
-    "s000000001", "k", "9_1", "x_s3d.fits", (7, 3, 5), 3, 1_234_000, 66_000, warnings=("a", "b")
-)
+    "s000000001", "k", "9_1", "x_s3d.fits", (7, 3, 5), 3, 1_234_000, 66_000, 2600,
+    warnings=("a", "b"),
+)  # fmt: skip
 
 
 def test_table():
@@ -41,18 +42,18 @@ def test_table():
     table = summary_table(EXPOSURES, [CUBE])
     assert table.colnames == [
         "source", "name", "cube", "exposures_used", "exposures_rejected", "pixels_used",
-        "pixels_rejected", "warnings", "errors",
+        "pixels_rejected", "outliers", "warnings", "errors",
     ]  # fmt: skip
     assert [tuple(row) for row in table] == [
-        ("s000000001", "9_1", "x_s3d.fits", 3, 1, 1_234_000, 66_000, 2, 1),
-        ("s000000002", "9_2", "none", 0, 2, 0, 0, 0, 2),
+        ("s000000001", "9_1", "x_s3d.fits", 3, 1, 1_234_000, 66_000, 2600, 2, 1),
+        ("s000000002", "9_2", "none", 0, 2, 0, 0, 0, 0, 2),
     ]
 
 
 def test_table_without_sources():
     table = summary_table([ExposureReport("a", "k")], [])
     assert len(table) == 0
-    assert len(table.colnames) == 9
+    assert len(table.colnames) == 10
     assert "source" in summary_text(table, [], [])
 
 
@@ -67,12 +68,14 @@ def test_text():
     text = summary_text(summary_table(EXPOSURES, [CUBE]), EXPOSURES, [Problem("is odd", "a.fits")])
     lines = text.splitlines()
     assert lines[0].split() == ["source", "name", "cube", "exposures", "rejected", "pixels",
-                                "rejected", "warnings", "errors"]  # fmt: skip
+                                "rejected", "outliers", "warnings", "errors"]  # fmt: skip
     assert set(lines[1]) == {"-"}
     assert lines[2].split() == [
-        "s000000001", "9_1", "x_s3d.fits", "3", "1", "1,234,000", "5.1%", "2", "1"
+        "s000000001", "9_1", "x_s3d.fits", "3", "1", "1,234,000", "5.1%", "0.20%", "2", "1"
     ]  # fmt: skip
-    assert lines[3].split() == ["s000000002", "9_2", "none", "0", "2", "0", "0.0%", "0", "2"]
+    assert lines[3].split() == [
+        "s000000002", "9_2", "none", "0", "2", "0", "0.0%", "0.00%", "0", "2"
+    ]  # fmt: skip
     assert lines[4] == "1 of 3 files gave warnings: see the logs"
     assert lines[5:] == ["", "What is missing and why:", "  (1) a.fits: is odd"]
 

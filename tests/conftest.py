@@ -1,4 +1,7 @@
+import fcntl
+import gc
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +14,68 @@ DATA = HERE.parents[1] / "shared" / "data"
 # no step of ours may need these; a test that does sets its own
 for variable in ("CRDS_PATH", "CRDS_SERVER_URL", "CRDS_CONTEXT"):
     os.environ.pop(variable, None)
+
+
+LONGEST = (
+    "test_msa3d", "test_spec2", "test_step", "test_resume", "test_survey", "test_cubes",
+    "test_examples", "test_bad_inputs", "test_spec3_pipeline", "test_relabel_step", "test_crds",
+)  # fmt: skip
+"""Files that take longest, which come first: so two processes end at about the same time."""
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist keeps to the order below
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def pytest_collection_finish():
+    """Do not look for garbage in what was imported, nor at each turn: that is a quarter of it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Give a function that makes a folder once for all processes of a test run.
+
+    ``made_once(name, make)`` calls ``make(folder)`` where no process has done so and returns the
+    folder, in which no test may change anything. Of a process that was killed meanwhile nothing is
+    used: the folder is made anew.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def once(name, make):
+        folder, done = base / name, base / f"{name}.done"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def survey_folder(made_once):
+    """Give a function that gives the folder of a survey of `shared_survey.py` by its name."""
+    from shared_survey import simulate
+
+    return lambda name: made_once(name, lambda folder: simulate(name, folder))
+
+
+@pytest.fixture(scope="session")
+def simulated(survey_folder):
+    """The folder of a noise-free survey of 3 galaxies, 2 steps x 2 dithers, both detectors."""
+    return survey_folder("galaxies")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""A local CRDS cache that has no reference file for anything, for pipelines that insist on one."""
+"""A local CRDS cache that has no reference file for anything, for pipelines that insist on one.
+
+Its mappings have names of their own: crds keeps those it has read by their names.
+"""
 
 import hashlib
 
@@ -11,8 +14,8 @@ def empty_cache(root):
     (config / "server_config").write_text(
         repr(
             {
-                "observatory": "jwst", "operational_context": "jwst_0001.pmap",
-                "edit_context": "jwst_0001.pmap", "effective_mode": "local", "connected": False,
+                "observatory": "jwst", "operational_context": "jwst_0002.pmap",
+                "edit_context": "jwst_0002.pmap", "effective_mode": "local", "connected": False,
                 "status": "cache", "last_synced": "2026-01-01 00:00:00", "bad_files": "",
                 "bad_files_set": set(), "crds_version": {"str": "14"}, "server_version": "14",
                 "force_remote_mode": False, "reference_url": {}, "mapping_url": {},
@@ -29,13 +32,13 @@ def empty_cache(root):
         (maps / name).write_text(text)
 
     write(
-        "jwst_0001.pmap",
+        "jwst_0002.pmap",
         {"mapping": "PIPELINE", "parkey": ("META.INSTRUMENT.NAME",)},
-        {"NIRSPEC": "jwst_nirspec_0001.imap"},
+        {"NIRSPEC": "jwst_nirspec_0002.imap"},
     )
     types = ["PARS-SPEC3PIPELINE", "SPECKERNEL", "CUBEPAR", "EXTRACT1D", "APCORR", "MRSPTCORR"]
     write(
-        "jwst_nirspec_0001.imap",
+        "jwst_nirspec_0002.imap",
         {"mapping": "INSTRUMENT", "instrument": "NIRSPEC", "parkey": ("REFTYPE",)},
         dict.fromkeys(types, "N/A"),
     )

@@ -1,6 +1,6 @@
 """What README and docs tell users to type: it runs, and its options exist.
 
-Python examples run on a simulated survey of one galaxy in one exposure of NRS1, whose files have
+Python examples run on a simulated survey of one source in one exposure of NRS1, whose files have
 other names than those of GO-2136 in the docs.
 """
 
@@ -28,9 +28,7 @@ from stpipe.utilities import import_class, resolve_step_class_alias
 from msa3d_steps.association.cli import _parser as parser_of_asn
 from msa3d_steps.datamodels.runfile import read_run_inputs
 from msa3d_steps.simulate.cli import _parser as parser_of_simulate
-from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.references.crds import environment
-from msa3d_steps.simulate.survey import write_survey
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,16 +75,14 @@ EXAMPLES = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def survey(survey_folder):
+    return survey_folder("grating")
+
+
+@pytest.fixture(scope="module")
+def folder(survey, tmp_path_factory):
     """Folders rates and cals, an association of cals, and what the examples made of them."""
     folder = tmp_path_factory.mktemp("examples")
-    survey = folder / "survey"
-    galaxy = {"redshift": 1.6, "h_alpha": 40.0}
-    write_survey(
-        Survey(level="both", sources=(galaxy,), steps=1, dithers=1, shutters=3, noise=False),
-        survey,
-        1,
-    )
     for kind in ("rate", "cal"):
         (folder / f"{kind}s").mkdir()
         for path in survey.glob(f"*_nrs1_{kind}.fits"):
@@ -98,7 +94,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def outcomes(folder):
+def outcomes(folder, survey):
     """What became of each Python example; all run one after the other, in the order of the docs."""
     codes = [code for path in WITH_EXAMPLES for _, code in blocks(path, "python")]
     for theirs, ours in NAMES.items():
@@ -106,7 +102,7 @@ def outcomes(folder):
     (folder / "codes.json").write_text(json.dumps(codes))
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, "codes.json", "outcomes.json"], cwd=folder,
-        env=os.environ | environment(folder / "survey" / "crds"), capture_output=True, text=True,
+        env=os.environ | environment(survey / "crds"), capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

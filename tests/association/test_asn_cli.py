@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from jwst.datamodels import ModelLibrary
+from shared_survey import link
 from tiny_exposures import snake, write_survey
 
 from msa3d_steps.association import scan, table
@@ -146,22 +147,13 @@ def test_help_has_an_example():
     assert "msa3d_asn rates --dry-run" in run.stdout
 
 
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    """Two galaxies, two steps x two dithers, both detectors, cal."""
-    from msa3d_steps.simulate.config import Survey
-    from msa3d_steps.simulate.survey import write_survey as simulate
-
-    folder = tmp_path_factory.mktemp("simulated")
-    options = {"n_sources": 2, "steps": 2, "dithers": 2, "noise": False, "level": "cal"}
-    return simulate(Survey(**options), folder).folder
-
-
 def test_simulated_survey(simulated, tmp_path, capsys):
     """The headers give the pattern that the cube builder finds with the slits themselves."""
-    assert main([str(simulated), "-o", str(tmp_path)]) == 0
+    names = [path.name for path in simulated.glob("*_cal.fits")]
+    folder = link(simulated, names, tmp_path / "cals")
+    assert main([str(folder), "-o", str(tmp_path)]) == 0
     assert "Complete" in capsys.readouterr().out
-    survey = scan(simulated)
+    survey = scan(folder)
     assert survey.problems == ()
     assert survey.notes == ()
     (asn,) = tmp_path.glob("*_asn.json")

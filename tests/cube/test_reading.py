@@ -19,25 +19,18 @@ from msa3d_steps.cube.rawasdf import Tree
 from msa3d_steps.cube.rawfits import UnusualFileError
 from msa3d_steps.cube.reading import cutouts_of_model, read_exposure
 from msa3d_steps.cube.store import load_cutouts, load_entries, save_cutouts
-from msa3d_steps.simulate.cli import main
 
 EVERYTHING = Selection((), background=True, virtual=True)
 
 
-def simulated(folder, grating):
-    arguments = ["--no-noise", "--n-sources=3", "--steps=1", "--dithers=1", "--quiet"]
-    assert main([str(folder), f"--grating={grating}", "--maximum-cores=none", *arguments]) == 0
-    return sorted(folder.glob("*_cal.fits"))
+@pytest.fixture(scope="module")
+def grating_files(simulated):
+    return sorted(simulated.glob("*_00001_*_cal.fits"))
 
 
 @pytest.fixture(scope="module")
-def grating_files(tmp_path_factory):
-    return simulated(tmp_path_factory.mktemp("g140h") / "survey", "G140H")
-
-
-@pytest.fixture(scope="module")
-def prism_files(tmp_path_factory):
-    return simulated(tmp_path_factory.mktemp("prism") / "survey", "PRISM")
+def prism_files(survey_folder):
+    return sorted(survey_folder("prism").glob("*_00001_*_cal.fits"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The step as people call it: every form of input, run files, hooks, errors."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
+from commands import strun_here
 from conftest import write_association
 from empty_crds import empty_cache
 from jwst.datamodels import ModelContainer, ModelLibrary, SourceModelContainer
@@ -51,15 +51,10 @@ def other_source(slit, source_id, name):
     return slit
 
 
-def run(*arguments, **environment):
-    """Run strun in an environment without anything of CRDS."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CRDS")}
+def run(*arguments):
+    """Run the command strun; without anything of CRDS, unless a test sets it."""
     return subprocess.run(
-        [*STRUN, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**clean, **environment},
-        check=False,
+        [*STRUN, *map(str, arguments)], capture_output=True, text=True, check=False
     )
 
 
@@ -281,17 +276,15 @@ def test_run_file(survey_files, folder):
     inputs = {"members": members, "product_name": "mine"}
     config = write_run_file(survey_files.parent / "config.asdf", inputs, {"scalexy": 0.2})
     name = "mine_s000000933_s3d.fits"
-    for arguments, scale in (
-        (["msa3d_cube", config], 0.2),
-        ([config], 0.2),
-        (["msa3d_cube", config, "--scalexy=0.05"], 0.05),
-    ):
-        done = run(*arguments)
-        assert done.returncode == 0, done.stderr
-        assert spaxel(name) == pytest.approx(scale)
-        Path(name).unlink()
-    done = run(config, survey_files)
+    done = run("msa3d_cube", config, "--scalexy=0.05")
     assert done.returncode == 0, done.stderr
+    assert spaxel(name) == pytest.approx(0.05)
+    Path(name).unlink()
+    for arguments in (["msa3d_cube", config], [config]):
+        assert strun_here(*arguments) == 0
+        assert spaxel(name) == pytest.approx(0.2)
+        Path(name).unlink()
+    assert strun_here(config, survey_files) == 0
     assert [p.name for p in folder.iterdir()] == [NAME]
     assert spaxel(NAME) == pytest.approx(0.2)
 
@@ -328,11 +321,11 @@ def test_run_file_of_another_step(tmp_path):
 # --- the command line
 
 
-def test_strun(survey_files, folder):
-    done = run("msa3d_cube", survey_files)
-    assert done.returncode == 0, done.stderr
+def test_strun(survey_files, folder, capsys):
+    assert strun_here("msa3d_cube", survey_files) == 0
     assert [p.name for p in folder.iterdir()] == [NAME]
-    assert "s000000933: 6 cutouts, 2 steps x 3 dithers" in done.stdout + done.stderr
+    said = capsys.readouterr()
+    assert "s000000933: 6 cutouts, 2 steps x 3 dithers" in said.out + said.err
 
 
 def test_strun_without_input():
@@ -342,14 +335,15 @@ def test_strun_without_input():
     assert "Traceback" not in done.stderr
 
 
-def test_strun_with_a_truncated_file(survey_files, folder):
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_strun_with_a_truncated_file(survey_files, folder, capsys):
     """The bad file is named, the cube is made of the others, and the exit status tells."""
     bad = sorted(survey_files.parent.glob("*.fits"))[2]
     bad.write_bytes(bad.read_bytes()[:50000])
-    done = run("msa3d_cube", survey_files)
-    assert done.returncode == 1
-    assert bad.name in " ".join(done.stdout.split()).replace(" ", "")
-    assert "Traceback" not in done.stderr
+    assert strun_here("msa3d_cube", survey_files) == 1
+    said = capsys.readouterr()
+    assert bad.name in " ".join(said.out.split()).replace(" ", "")
+    assert "Traceback" not in said.err
     with MSACubeModel(str(folder / NAME)) as cube:
         assert cube.meta.msa3d.n_cutouts == 5
 
@@ -531,26 +525,33 @@ def test_full_disk(small_survey, folder, monkeypatch):
 
 # --- inside a jwst pipeline
 
+SKIPPED = (
+    "assign_mtwcs", "master_background", "outlier_detection", "adaptive_trace_model",
+    "extract_1d", "combine_1d", "photom", "cube_build", "spectral_leak",
+)  # fmt: skip
 SPEC3 = [
-    f"--steps.{step}.skip=true"
-    for step in (
-        "assign_mtwcs", "master_background", "outlier_detection", "adaptive_trace_model",
-        "extract_1d", "combine_1d", "photom", "cube_build", "spectral_leak",
-    )
-]  # fmt: skip
+    "--steps.pixel_replace.skip=false",
+    *(f"--steps.{step}.skip=true" for step in SKIPPED),
+]
+SPEC3_CUBE = "jw01345-o062_s000000933_nirspec_s3d.fits"
 
 
-def spec3(folder, asn, cache, *options):
-    done = run("calwebb_spec3", asn, f"--output_dir={folder}", *SPEC3, *options, **cache)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+def spec3(strun, asn, folder, *options):
+    """Run jwst's pipeline; gives its products by name."""
+    assert strun("calwebb_spec3", asn, f"--output_dir={folder}", *SPEC3, *options) == 0
     return {p.name: p for p in folder.iterdir()}
 
 
-@pytest.mark.parametrize("parameters", ["", "(scalexy=2e-1)"])
-def test_hook_in_spec3(real_models, tmp_path, parameters):
-    """The hook writes the cube of every source and leaves Spec3's own products as they are."""
+def hook(parameters=""):
+    return f"--steps.pixel_replace.post_hooks=msa3d_steps.MSA3DCubeStep{parameters},"
+
+
+@pytest.fixture(scope="module")
+def two_exposures(real_models, tmp_path_factory):
+    """An association of two exposures of a source and a background slit; variables of CRDS."""
+    folder = tmp_path_factory.mktemp("spec3")
     names = []
-    for i, model in enumerate(real_models):
+    for i, model in enumerate(real_models[:2]):
         exposure = datamodels.MultiSlitModel()
         exposure.update(model)
         exposure.meta.wcs = None
@@ -559,16 +560,32 @@ def test_hook_in_spec3(real_models, tmp_path, parameters):
             slit.source_id, slit.source_name = source_id, name
             exposure.slits.append(slit)
         names.append(f"jw01345062001_03101_{i + 1:05d}_nrs2_cal.fits")
-        exposure.save(str(tmp_path / names[-1]))
-    asn = write_association(tmp_path, names, "jw01345-o062_{source_id}_nirspec")
-    cache = empty_cache(tmp_path / "crds")
+        exposure.save(str(folder / names[-1]))
+    asn = write_association(folder, names, "jw01345-o062_{source_id}_nirspec")
+    return asn, empty_cache(folder / "crds")
+
+
+@pytest.fixture
+def crds(two_exposures, monkeypatch):
+    for name, value in two_exposures[1].items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.filterwarnings("ignore:.*get_cache_lock:DeprecationWarning")  # of stpipe
+def test_hook_in_spec3(two_exposures, tmp_path, crds):
+    """The hook writes the cube of every source and leaves Spec3's own products as they are."""
+
+    def command(*arguments):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.returncode
+
+    asn, _ = two_exposures
     (tmp_path / "with").mkdir()
     (tmp_path / "without").mkdir()
-    hook = f"--steps.pixel_replace.post_hooks=msa3d_steps.MSA3DCubeStep{parameters},"
-    hooked = spec3(tmp_path / "with", asn, cache, "--steps.pixel_replace.skip=false", hook)
-    plain = spec3(tmp_path / "without", asn, cache, "--steps.pixel_replace.skip=false")
-    cube = "jw01345-o062_s000000933_nirspec_s3d.fits"
-    assert set(hooked) - set(plain) == {cube}
+    hooked = spec3(command, asn, tmp_path / "with", hook())
+    plain = spec3(strun_here, asn, tmp_path / "without")
+    assert set(hooked) - set(plain) == {SPEC3_CUBE}
     assert set(plain) <= set(hooked)
     for name, path in plain.items():
         with fits.open(path) as a, fits.open(hooked[name]) as b:
@@ -576,10 +593,19 @@ def test_hook_in_spec3(real_models, tmp_path, parameters):
             for x, y in zip(a, b, strict=True):
                 if x.name not in ("PRIMARY", "ASDF", "HDRTAB") and x.data is not None:
                     np.testing.assert_array_equal(x.data, y.data)
-    with MSACubeModel(str(hooked[cube])) as found:
-        assert found.meta.msa3d.n_cutouts == 3
-        scale = 0.2 if parameters else 0.1
-        assert found.meta.wcsinfo.cdelt1 * 3600 == pytest.approx(scale)
+    with MSACubeModel(str(hooked[SPEC3_CUBE])) as found:
+        assert found.meta.msa3d.n_cutouts == 2
+        assert found.meta.wcsinfo.cdelt1 * 3600 == pytest.approx(0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*get_cache_lock:DeprecationWarning")  # of stpipe
+def test_hook_with_parameters_in_spec3(two_exposures, tmp_path, crds):
+    """The hook knows no pipeline, and yet its cube goes where the pipeline's products go."""
+    skip = "--steps.resample_spec.skip=true"
+    made = spec3(strun_here, two_exposures[0], tmp_path, hook("(scalexy=2e-1)"), skip)
+    with MSACubeModel(str(made[SPEC3_CUBE])) as found:
+        assert found.meta.msa3d.n_cutouts == 2
+        assert found.meta.wcsinfo.cdelt1 * 3600 == pytest.approx(0.2)
 
 
 def test_member_of_a_pipeline(models, folder):

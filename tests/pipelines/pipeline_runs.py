@@ -1,19 +1,15 @@
-"""A simulated survey, runs of the pipelines on it, and what they leave."""
+"""Runs of the pipelines on the simulated survey, and what they leave."""
 
-import hashlib
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 from astropy.io import fits
 from conftest import write_association
 
-from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.references.crds import environment
-from msa3d_steps.simulate.survey import write_survey
 
 PRODUCT = "jw09999-o001_{source_id}_nirspec_f100lp-g140h"
 PLACE = "jw09999-o001_nirspec_f100lp-g140h_msa3d"
@@ -23,7 +19,6 @@ OF_THE_MOMENT = ("DATE",)
 long = pytest.mark.skipif(
     not os.environ.get("MSA3D_LONG"), reason="set MSA3D_LONG=1: it takes long"
 )
-_sums = {}
 STRUN = [str(Path(sys.executable).with_name("strun"))]
 STRUN_IN_PROCESSES = [
     sys.executable, "-c",
@@ -31,21 +26,6 @@ STRUN_IN_PROCESSES = [
     "limits.WORTHWHILE = 0; sys.argv[0] = 'strun'; sys.exit(main())",
 ]  # fmt: skip
 """strun that begins processes for little work, too."""
-
-
-@cache
-def survey(base):
-    """Simulate 3 galaxies, 2 steps x 2 dithers, both detectors, rate and cal; once in a session."""
-    folder = base / "pipelines_survey"
-    wanted = Survey(level="both", noise=False, n_sources=3, steps=2, dithers=2)
-    write_survey(wanted, folder, cores=2)
-    _sums[folder] = checksums(folder)
-    return folder
-
-
-def assert_untouched(folder):
-    """Make sure that the survey is as it was simulated, whatever has used it since."""
-    assert checksums(folder) == _sums[folder]
 
 
 def files(folder, kind):
@@ -86,7 +66,8 @@ def truncated(link):
 
 def strun(survey, *arguments, command=STRUN, **options):
     """Start strun with no variables but those of the survey's cache; returns the process."""
-    variables = {"PATH": os.environ["PATH"], "HOME": str(survey)} | environment(survey / "crds")
+    variables = {"PATH": os.environ["PATH"], "HOME": str(survey.parent)}
+    variables |= environment(survey / "crds")
     return subprocess.Popen(
         [*command, *map(str, arguments)], env=variables, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
@@ -144,12 +125,3 @@ def everything_in(folder):
 def times_of(folder, pattern):
     """Give name and time of the last change of files below a folder."""
     return {p.name: p.stat().st_mtime_ns for p in folder.glob(pattern) if p.name[0] != "."}
-
-
-def checksums(folder):
-    """Give the checksum of each file in a folder."""
-    found = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "blake2b").hexdigest()
-    return found

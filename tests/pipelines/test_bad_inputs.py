@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from commands import strun_here
 from pipeline_runs import (
     LABELS,
     PLACE,
@@ -20,7 +21,6 @@ from pipeline_runs import (
     linked,
     replaced,
     strun,
-    survey,
     times_of,
     truncated,
     window,
@@ -33,11 +33,6 @@ from msa3d_steps.pipelines import limits
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 SERIAL = {"maximum_cores": "none", "save_results": True, "steps": {"cube": WINDOW}}
-
-
-@pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
-    return survey(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +65,7 @@ def mend(link, simulated):
     link.symlink_to(simulated / link.name)
 
 
-def test_everything_else_is_made(simulated, good, inputs, tmp_path):
+def test_everything_else_is_made(simulated, good, inputs, tmp_path, capsys):
     """A truncated file, one that is not there, a source without a valid pixel; then mended."""
     cals, out = files(inputs.parent, "cal"), tmp_path / "out"
     truncated(cals[1])
@@ -100,9 +95,10 @@ def test_everything_else_is_made(simulated, good, inputs, tmp_path):
     # mended
     for path in cals:
         mend(path, simulated)
-    status, said = finished(strun(simulated, *arguments))
-    assert status == 0, said
-    assert "missing" not in said
+    assert strun_here(*arguments) == 0
+    said = capsys.readouterr()
+    assert "source      name" in said.out + said.err
+    assert "missing" not in said.out + said.err
     assert_same_cubes_by_data(out, good)
 
 

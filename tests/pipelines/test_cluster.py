@@ -15,17 +15,11 @@ from pipeline_runs import (
     association,
     everything_in,
     files,
-    survey,
 )
 
 from msa3d_steps import InputError, MSA3DSpec3Pipeline, tasks
 
 PATIENCE = 60  # s
-
-
-@pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
-    return survey(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

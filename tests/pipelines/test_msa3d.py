@@ -12,7 +12,6 @@ from pipeline_runs import (
     PLACE,
     PRODUCT,
     WINDOW,
-    assert_untouched,
     association,
     cubes_in,
     files,
@@ -20,11 +19,11 @@ from pipeline_runs import (
     linked,
     long,
     strun,
-    survey,
     times_of,
     truncated,
     window,
 )
+from shared_survey import assert_untouched
 from stdatamodels.jwst import datamodels
 
 from msa3d_steps import (
@@ -46,11 +45,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*get_cache_lock:DeprecationWarn
 
 LINE = "[OIII]5007"
 RADIUS = 0.45  # arcsec
-
-
-@pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
-    return survey(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

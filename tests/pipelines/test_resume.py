@@ -14,7 +14,6 @@ from pipeline_runs import (
     STRUN_IN_PROCESSES,
     WINDOW,
     assert_same_cubes,
-    assert_untouched,
     association,
     bits,
     cubes_in,
@@ -25,21 +24,16 @@ from pipeline_runs import (
     long,
     replaced,
     strun,
-    survey,
     times_of,
     window,
 )
+from shared_survey import assert_untouched
 
 from msa3d_steps import InputError, MSA3DSpec3Pipeline
 from msa3d_steps.pipelines.workplace import Workplace
 
 KILLS = int(os.environ.get("MSA3D_KILLS", "2"))
 SERIAL = {"maximum_cores": "none", "save_results": True}
-
-
-@pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
-    return survey(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

@@ -73,15 +73,24 @@ def what_is_set_up(_):
     return tuple(_set_up), os.getpid()
 
 
-def outcomes(function, items, cores=2, **options):
-    """Run tasks; returns their outcomes by item."""
-    with Workers(cores, **options) as workers:
-        return {outcome.item: outcome for outcome in workers.run(function, items)}
+@pytest.fixture(scope="module")
+def two():
+    """Two processes for the tests that do not kill any."""
+    with Workers(2, setup=(set_up, "ready")) as workers:
+        yield workers
+
+
+def outcomes(function, items, workers=None):
+    """Run tasks, in two processes of their own if in no others; returns their outcomes by item."""
+    if workers is None:
+        with Workers(2) as workers:
+            return outcomes(function, items, workers)
+    return {outcome.item: outcome for outcome in workers.run(function, items)}
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_outcomes(cores):
-    found = outcomes(square, [3, -1, 5, 4], cores)
+def test_outcomes(cores, two):
+    found = outcomes(square, [3, -1, 5, 4], two if cores == 2 else Workers(1))
     assert {item: o.result for item, o in found.items()} == {3: 9, -1: None, 5: 25, 4: 16}
     assert [o.error is None for o in found.values()].count(False) == 1
     assert found[4].unwrap() == 16
@@ -90,8 +99,8 @@ def test_outcomes(cores):
     assert (raised.value.problem.file, raised.value.problem.slit) == ("numbers.txt", "-1")
 
 
-def test_two_processes_share_the_tasks():
-    found = {o.result for o in outcomes(process, range(6)).values()}
+def test_two_processes_share_the_tasks(two):
+    found = {o.result for o in outcomes(process, range(6), two).values()}
     assert len(found) == 2
     assert os.getpid() not in found
 
@@ -110,8 +119,8 @@ def test_nothing_to_do_starts_nothing():
 
 
 @pytest.mark.parametrize("function", [two_words, unsendable])
-def test_what_cannot_be_sent_costs_its_own_task_only(function):
-    found = outcomes(function, [1, 2, 3])
+def test_what_cannot_be_sent_costs_its_own_task_only(function, two):
+    found = outcomes(function, [1, 2, 3], two)
     assert (found[1].result, found[3].result) == (1, 3)
     assert found[2].error is not None
     assert not isinstance(found[2].error, WorkerLost)
@@ -127,11 +136,12 @@ def test_environment_is_that_of_the_moment(monkeypatch):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_setup_is_called_once_in_each_process(cores):
+def test_setup_is_called_once_in_each_process(cores, two):
     _set_up.clear()
-    with Workers(cores, setup=(set_up, "ready")) as workers:
-        found = [o.result for _ in range(2) for o in workers.run(what_is_set_up, range(4))]
+    workers = two if cores == 2 else Workers(1, setup=(set_up, "ready"))
+    found = [o.result for _ in range(2) for o in workers.run(what_is_set_up, range(4))]
     assert {values for values, _ in found} == {("ready",)}
+    assert (os.getpid() in {pid for _, pid in found}) == (cores == 1)
 
 
 def test_task_of_a_killed_worker_is_done_again(tmp_path):
@@ -170,7 +180,8 @@ def first_then_sleep(number):
 
 
 SCRIPT = """
-import os, sys, time
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 sys.path.insert(0, {folder!r})
 from msa3d_steps.tasks import Workers
 from test_tasks import tell_and_sleep

@@ -208,9 +208,9 @@ def test_ranges_and_gaps_of_known_numbers():
 
 
 def test_hundreds_of_exposures_are_no_trouble():
-    start = time.monotonic()
+    start = time.process_time()
     plan = plan_of(steps=30, dithers=30, jitter=0.03, shutters=7)
-    assert time.monotonic() - start < 15  # 1 s on a machine of 2024
+    assert time.process_time() - start < 15  # 1 s on a machine of 2024, whatever else it does
     assert plan.survey.n_exposures == 900
     assert plan.spaxel_time.median == pytest.approx(
         30 * 1800 * 7 * SHUTTER.height / (30 * 0.175 * 0.2 / SHUTTER.width), rel=0.05

@@ -17,36 +17,20 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from scipy.special import ndtr
+from shared_survey import link
 from stdatamodels.jwst import datamodels
 
-from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.exposure import ExposureName
 from msa3d_steps.simulate.record import Truth, read_truth
 from msa3d_steps.simulate.references.crds import environment
 from msa3d_steps.simulate.scene.render import FWHM, LSF_PIXELS
 from msa3d_steps.simulate.scene.sources import SPEED_OF_LIGHT
-from msa3d_steps.simulate.survey import write_survey
 
 SLIT_WIDTH = 0.1958  # arcsec
 TRACE_BOUND = 0.01  # pixel; 0.004 at most in 20 columns
 LINE_BOUND = 0.01  # pixel; 0.0002 with the grating, 0.0015 with the prism
 QUADRATURE_BOUND = 5e-3  # of the brightest pixel of a column; 0.0033
 
-POINT = {"kind": "point", "across": 0.02, "along": 0.06, "dispersion": 30.0}
-SURVEYS = {
-    "G140H": Survey(
-        grating="G140H", level="both", steps=1, dithers=1, shutters=3, noise=False,
-        sources=(POINT | {"redshift": 1.66},),
-    ),
-    "PRISM": Survey(
-        grating="PRISM", level="both", steps=1, dithers=2, noise=False,
-        sources=(
-            POINT | {"redshift": 9.0},
-            POINT | {"redshift": 9.0, "across": -0.03, "along": -0.08},
-            {"redshift": 3.0},
-        ),
-    ),
-}  # fmt: skip
 EXPOSURES = {
     ("G140H", "NRS1"): ExposureName(1, "NRS1"),
     ("G140H", "NRS2"): ExposureName(1, "NRS2"),
@@ -63,7 +47,7 @@ IN_PROCESS = """
 import sys
 from jwst.pipeline import Spec2Pipeline
 for name in sys.argv[1:]:
-    Spec2Pipeline.call(name, save_results=True, output_dir="calibrated", steps={
+    Spec2Pipeline.call(name, save_results=True, steps={
         "resample_spec": {"skip": True}, "extract_1d": {"skip": True}})
 """
 
@@ -88,56 +72,58 @@ class Calibrated:
                 yield slit, source
 
 
-def run(folder, *command):
-    """Run a command in a folder with nothing but the CRDS variables of its cache."""
-    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), **environment(folder / "crds")}
+def run(folder, survey, *command):
+    """Run a command in a folder with nothing but the CRDS variables of a survey's cache."""
+    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), **environment(survey / "crds")}
     done = subprocess.run(
         command, cwd=folder, env=variables, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout + done.stderr
 
 
-def read(folder, name):
+def read(survey, calibrated, name):
     """Read an exposure and what belongs to it."""
-    with fits.open(folder / name.file("rate")) as hdus:
+    with fits.open(survey / name.file("rate")) as hdus:
         rate = hdus["SCI"].data.astype(float)
-    with fits.open(folder / "truth" / name.file("truth")) as hdus:
+    with fits.open(survey / "truth" / name.file("truth")) as hdus:
         noise_free = {
             hdu.header["SOURCEID"]: hdu.data.astype(float)
             for hdu in hdus[1:]
             if hdu.name == "NOISE_FREE"
         }
-    theirs = datamodels.open(folder / "calibrated" / name.file("cal"))
-    ours = datamodels.open(folder / name.file("cal"))
-    with asdf.open(folder / "truth" / "truth.asdf") as file:
+    theirs = datamodels.open(calibrated / name.file("cal"))
+    ours = datamodels.open(survey / name.file("cal"))
+    with asdf.open(survey / "truth" / "truth.asdf") as file:
         stuck_open = list(file["stuck_open"])
     flagged = None
-    for path in (folder / "calibrated").glob(f"{name.stem}_msa*flag*.fits"):
+    for path in calibrated.glob(f"{name.stem}_msa*flag*.fits"):
         with fits.open(path) as hdus:
             flagged = hdus["DQ"].data & datamodels.dqflags.pixel["MSA_FAILED_OPEN"] > 0
-    return Calibrated(read_truth(folder), rate, theirs, ours, noise_free, stuck_open, flagged)
+    return Calibrated(read_truth(survey), rate, theirs, ours, noise_free, stuck_open, flagged)
 
 
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory):
+def calibrated(survey_folder, tmp_path_factory):
     """Exposures of each grating and detector; G140H with strun, PRISM with Spec2Pipeline."""
-    root = tmp_path_factory.mktemp("spec2")
-    for grating, survey in SURVEYS.items():
-        write_survey(survey, root / grating)
-        (root / grating / "calibrated").mkdir()
-        names = [name.file("rate") for (own, _), name in EXPOSURES.items() if own == grating]
+    found = {}
+    for grating, kind in (("G140H", "grating"), ("PRISM", "prism")):
+        survey = survey_folder(kind)
+        names = {place: name for place, name in EXPOSURES.items() if place[0] == grating}
+        rates = [name.file("rate") for name in names.values()]
+        metafile = ExposureName.metafile()
+        folder = link(survey, [*rates, metafile], tmp_path_factory.mktemp("spec2"))
         if grating == "PRISM":
-            run(root / grating, sys.executable, "-c", IN_PROCESS, *names)
-            continue
-        strun = Path(sys.executable).with_name("strun")
-        options = (
-            "--steps.resample_spec.skip=true", "--steps.extract_1d.skip=true",
-            "--steps.msa_flagging.save_results=true",
-        )  # fmt: skip
-        for name in names:
-            run(root / grating, strun, "calwebb_spec2", name, "--output_dir=calibrated", *options)
-    return {place: read(root / place[0], name) for place, name in EXPOSURES.items()}
+            run(folder, survey, sys.executable, "-c", IN_PROCESS, *rates)
+        else:
+            strun = Path(sys.executable).with_name("strun")
+            options = (
+                "--steps.resample_spec.skip=true", "--steps.extract_1d.skip=true",
+                "--steps.msa_flagging.save_results=true",
+            )  # fmt: skip
+            for rate in rates:
+                run(folder, survey, strun, "calwebb_spec2", rate, *options)
+        found |= {place: read(survey, folder, name) for place, name in names.items()}
+    return found
 
 
 def coordinates(slit):

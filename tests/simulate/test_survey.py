@@ -419,9 +419,11 @@ class TestRefusals:
 
 class TestHelp:
     def test_tells_every_option_at_once(self):
-        start = time.monotonic()
+        start = os.times()
         done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
-        assert time.monotonic() - start < 10  # 2 s on an idle machine
+        end = os.times()
+        used = end.children_user + end.children_system - start.children_user - start.children_system
+        assert 0 < used < 10  # 2 s, whatever else the machine does
         for field in dataclasses.fields(Survey):
             if field.name != "sources":
                 assert f"--{field.name.replace('_', '-')}" in done.stdout

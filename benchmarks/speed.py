@@ -31,7 +31,7 @@ from material import grating_survey, prism_survey
 from msa3d_steps.cube.build import build_cube
 from msa3d_steps.cube.combine import CombineOptions
 from msa3d_steps.cube.grid import GridOptions
-from msa3d_steps.cube.inputs import flat_metadata
+from msa3d_steps.cube.slits import flat_metadata
 from msa3d_steps.cube.sources import Source, cutout_from_slit
 
 SCALE = 0.1

@@ -1,23 +1,19 @@
 """What the steps share that stand between calibrated exposures and cubes."""
 
-import logging
+from dataclasses import replace
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer, SourceModelContainer
-from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from msa3d_steps.cube.correction import correct_slit, corrected_source
 from msa3d_steps.cube.inputs import Selection, find_members
-from msa3d_steps.cube.reading import NotSlitsError, slits_of, source_of_slit
+from msa3d_steps.cube.slits import NotSlitsError, open_model, slits_of, source_of_slit
 from msa3d_steps.cube.sources import Source, cutout_from_slit
-from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
-from msa3d_steps.whole import refuse_truncated
 
 __all__ = ["MSA3DCutoutStep"]
-
-log = logging.getLogger(__name__)
 
 
 class MSA3DCutoutStep(MSA3DStep):
@@ -80,6 +76,15 @@ class MSA3DCutoutStep(MSA3DStep):
             Whether there is.
         """
         return True
+
+    def begin(self):
+        """Prepare for a run, before anything is read.
+
+        Raises
+        ------
+        InputError
+            Where parameters make no sense.
+        """
 
     def see(self, sources):
         """Look at all sources of a run before the first one is worked on.
@@ -145,6 +150,7 @@ class MSA3DCutoutStep(MSA3DStep):
         InputError
             Where nothing could be done.
         """  # noqa: E501
+        self.begin()
         if isinstance(inputs, Source):
             self.see([inputs, *self.companions])
             return corrected_source(inputs, self.corrections(inputs), self.status, self.outcome)
@@ -174,10 +180,9 @@ class MSA3DCutoutStep(MSA3DStep):
         container = ModelContainer()
         for item in items:
             try:
-                container.append(self.prepare_output(item) if _is_model(item) else _opened(item))
+                container.append(self.prepare_output(item) if _is_model(item) else open_model(item))
             except InputError as err:
-                log.error("%s", err)  # noqa: TRY400 - the message says it all
-                self.problems.append(err.problem)
+                self.complain(err.problem)
         if not len(container):
             raise InputError("; ".join(map(str, self.problems)))
         is_one = isinstance(inputs, (str, Path)) and len(items) == 1 and items[0] == Path(inputs)
@@ -214,16 +219,15 @@ class MSA3DCutoutStep(MSA3DStep):
             try:
                 corrections = self.corrections(source)
             except InputError as err:
-                problem = Problem(
-                    f"source {label}: {err.problem.message}", err.problem.file, err.problem.slit
-                )
-                log.error("%s", problem)  # noqa: TRY400 - the message says it all
-                self.problems.append(problem)
+                problem = err.problem
+                self.complain(replace(problem, message=f"source {label}: {problem.message}"))
                 continue
             for (number, slit), correction in zip(slits[label], corrections, strict=True):
                 if correction is not None:
                     correct_slit(slit, correction)
                     self.record(slit, correction)
+                    if "cal_step" in slit.meta.instance:  # it has the metadata of its exposure
+                        setattr(slit.meta.cal_step, self.status, self.outcome)
                     done.setdefault(number, []).append(slit)
         if not done and self.problems:
             raise InputError("; ".join(map(str, self.problems)))
@@ -238,8 +242,7 @@ class MSA3DCutoutStep(MSA3DStep):
             try:
                 found = list(slits_of(model, name))
             except NotSlitsError as err:
-                log.error("%s", err)  # noqa: TRY400 - the message says it all
-                self.problems.append(err.problem)
+                self.complain(err.problem)
                 continue
             for slit, meta, header in found:
                 source = source_of_slit(slit)
@@ -248,8 +251,7 @@ class MSA3DCutoutStep(MSA3DStep):
                     # a source-based model has the slits of many files
                     cutout = cutout_from_slit(slit, meta, getattr(meta, "filename", None) or name)
                 except InputError as err:
-                    log.error("%s", err)  # noqa: TRY400 - the message says it all
-                    self.problems.append(err.problem)
+                    self.complain(err.problem)
                     continue
                 self.note(slit, cutout)
                 source.cutouts.append(cutout)
@@ -260,16 +262,3 @@ class MSA3DCutoutStep(MSA3DStep):
 
 def _is_model(item):
     return isinstance(item, JwstDataModel)
-
-
-def _opened(path):
-    try:
-        with refuse_truncated():
-            return datamodels.open(path)
-    except FileNotFoundError:
-        raise InputError("there is no such file; check the path", str(path)) from None
-    except Exception as err:  # many kinds, of astropy, asdf and stdatamodels
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        raise InputError(
-            f"cannot be read ({reason}); download or make it again", str(path)
-        ) from err

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stpipe.exceptions import StpipeExitException
 
-__all__ = ["IncompleteError", "InputError", "Problem"]
+__all__ = ["IncompleteError", "InputError", "Problem", "not_written"]
 
 
 MOST_SHOWN = 10
@@ -81,3 +81,25 @@ class IncompleteError(StpipeExitException):
         lines = "; ".join(f"({i}) {problem}" for i, problem in shown)
         more = len(self.problems) - MOST_SHOWN
         return f"a part of the result is missing: {lines}{f'; and {more} more' * (more > 0)}"
+
+
+def not_written(name, err):
+    """Say that a product cannot be written.
+
+    Parameters
+    ----------
+    name : str
+        Name of the product.
+    err : OSError
+        Why.
+
+    Returns
+    -------
+    Problem
+        That, and the mend.
+    """
+    return Problem(
+        f"cannot be written ({err.strerror or err}); make room or choose another folder with "
+        "--output_dir",
+        name,
+    )

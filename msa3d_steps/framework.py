@@ -11,7 +11,7 @@ from stpipe import Pipeline, config_parser, utilities
 from stpipe import Step as StpipeStep
 
 from msa3d_steps.datamodels.runfile import is_run_file, read_run_inputs
-from msa3d_steps.errors import IncompleteError, InputError, Problem
+from msa3d_steps.errors import IncompleteError, InputError, not_written
 
 __all__ = ["MSA3DStep"]
 
@@ -88,6 +88,11 @@ class MSA3DStep(JwstStep):
             log.error("%s", error)  # strun shows no error of this stage
             raise error
         return config
+
+    @classmethod
+    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+        """Take no parameters from CRDS for a member of a pipeline of others, either."""
+        return config_parser.ConfigObj()
 
     @classmethod
     def build_config(cls, input, **kwargs):  # noqa: A002 - stpipe's signature
@@ -198,14 +203,19 @@ class MSA3DStep(JwstStep):
             return super().save_model(model, *args, **kwargs)
         except OSError as err:
             name = getattr(getattr(model, "meta", None), "filename", None) or "the product"
-            problem = Problem(
-                f"cannot be written ({err.strerror or err}); make room or choose another folder "
-                "with --output_dir",
-                name,
-            )
-            log.error("%s", problem)  # noqa: TRY400 - the message says it all
-            self.problems.append(problem)
+            self.complain(not_written(name, err))
             return None
+
+    def complain(self, problem):
+        """Note something that went wrong and does not stop the work.
+
+        Parameters
+        ----------
+        problem : Problem
+            What went wrong.
+        """
+        log.error("%s", problem)
+        self.problems.append(problem)
 
     def output_folder(self):
         """Give the folder of the products.

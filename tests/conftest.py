@@ -39,6 +39,23 @@ def pytest_collection_finish():
     gc.set_threshold(10_000, 20, 20)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_crds_of_others():
+    """Let crds forget the cache of a module at its end: it keeps contexts and rules per process."""
+    yield
+    if "crds.core.utils" in sys.modules:
+        sys.modules["crds.core.utils"].clear_function_caches()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Work in an empty folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
     """Give a function that makes a folder once for all processes of a test run.

@@ -4,7 +4,7 @@ Pixels are averaged over their footprint by Gauss-Legendre quadrature of the sce
 the WCS itself gives, one by one; nothing of the package's own geometry is used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import gwcs
@@ -24,6 +24,9 @@ from astropy.modeling.models import (
 from gwcs import coordinate_frames as cf
 from jwst.assign_wcs.pointing import v23tosky
 from stdatamodels.jwst.datamodels import MultiSlitModel, SlitModel
+
+from msa3d_steps.cube.inputs import Selection
+from msa3d_steps.cube.reading import cutouts_of_model
 
 N_ACROSS, N_ALONG, N_WAVE = 4, 3, 4
 SLIT_WIDTH, Y_UNIT = 0.1958, 0.4575  # arcsec for one unit of x_slit and y_slit
@@ -256,6 +259,17 @@ def slit(template, wcs, pointing, data, number, *, error=0.01, time=1000.0):
         name="138", source_id=933, source_name="1345_933",
         source_ra=template.source[0], source_dec=template.source[1], meta=meta,
     )  # fmt: skip
+
+
+def source_of(models):
+    """The slits of models of one source, as our pipelines have them."""
+    entries = [
+        entry
+        for model in models
+        for entry in cutouts_of_model(model.meta.filename, model, Selection()).entries
+    ]
+    cutouts, headers = ([getattr(e, name) for e in entries] for name in ("cutout", "header"))
+    return replace(entries[0].source, cutouts=cutouts, headers=headers)
 
 
 def as_model(plain, model_class=SlitModel):

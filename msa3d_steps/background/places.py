@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import binary_dilation, median_filter
 
-from msa3d_steps.cube.footprint import OPEN_WIDTH
+from msa3d_steps.cube.footprint import OPEN_WIDTH, axes_of_slit
 from msa3d_steps.cube.sources import SHUTTER_DISTANCE
 from msa3d_steps.cube.surface import Dispersion
 
@@ -130,7 +130,7 @@ def gather(cutouts, edges):
     """
     footprint = cutouts[0].footprint
     center, height = footprint.center, footprint.pixel_height
-    axes = _axes(footprint, center)
+    axes = axes_of_slit(footprint.to_plane(*center)[1])
     found = [_pixels(cutout, center, axes) for cutout in cutouts]
     pixels = _Pixels(
         *(np.concatenate([getattr(p, n) for p, _ in found]) for n in _Pixels.__annotations__)
@@ -169,22 +169,13 @@ def gather(cutouts, edges):
     return Places(across, along, place[which], value, variance, expected, wavelength, seen)
 
 
-def _axes(footprint, center):
-    """Give the unit vectors across and along a slit, as rows of a ``(2, 2)`` array."""
-    _, matrix = footprint.to_plane(*center)
-    along = matrix[:, 1] / np.hypot(*matrix[:, 1])
-    return np.array([[along[1], -along[0]], along])
-
-
 def _pixels(cutout, center, axes):
     """Find the pixels of a cutout that can be used, where they lie, and which they are."""
     footprint = cutout.footprint
-    first, last = footprint.columns
-    columns, rows = np.arange(first, last + 1.0), np.arange(footprint.shape[0] * 1.0)
-    part = (slice(None), slice(first, last + 1))
+    part = (slice(None), footprint.span)
     variance = cutout.variance[part].astype(float)
     expected = _expected(cutout, part)
-    y_slit = footprint.along(columns, rows)
+    y_slit = footprint.along(*footprint.middles)
     low, high = footprint.limits
     margin = _margin(cutout)
     with np.errstate(invalid="ignore"):
@@ -193,7 +184,7 @@ def _pixels(cutout, center, axes):
         good &= (y_slit > low + margin) & (y_slit < high - margin)
     offset, matrix = footprint.to_plane(*center)
     place = axes @ (offset[:, None] + matrix[:, 1:] * y_slit[good])
-    wavelength = footprint.wavelength(columns, rows)[good]
+    wavelength = footprint.wavelength(*footprint.middles)[good]
     value = cutout.data[part][good].astype(float)
     return _Pixels(*place, wavelength, value, variance[good], expected[good]), good
 

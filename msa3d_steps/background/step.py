@@ -10,7 +10,7 @@ from msa3d_steps.background.spectrum import read_spectrum, write_spectrum
 from msa3d_steps.cube.correction import Correction
 from msa3d_steps.cube.naming import product_stem
 from msa3d_steps.cutout_step import MSA3DCutoutStep
-from msa3d_steps.errors import InputError
+from msa3d_steps.errors import InputError, not_written
 
 __all__ = ["MSA3DBackgroundStep"]
 
@@ -40,28 +40,10 @@ class MSA3DBackgroundStep(MSA3DCutoutStep):
     suffix = string(default='mbsub') # Suffix of the exposures where they are saved
     """  # noqa: E501
 
-    def process(self, inputs):
-        """Subtract the background from cutouts; see `MSA3DCutoutStep`.
-
-        Parameters
-        ----------
-        inputs : Source, str, pathlib.Path, dict, list, ModelContainer, ModelLibrary or JwstDataModel
-            The cutouts of a source, association, exposures (cal or s2d) or their models.
-
-        Returns
-        -------
-        Source, JwstDataModel, ModelContainer or ModelLibrary
-            The same kind with corrected cutouts.
-
-        Raises
-        ------
-        InputError
-            Where nothing could be done: no part of the slitlets is empty, the file cannot be used,
-            or the background is subtracted already.
-        """  # noqa: E501
+    def begin(self):
+        """Check parameters and read the file of the spectrum; see `MSA3DCutoutStep`."""
         self._check_parameters()
         self._model = read_spectrum(self.spectrum) if self.method == "model" else None
-        return super().process(inputs)
 
     def _check_parameters(self):
         if self.method == "model" and not self.spectrum:
@@ -123,16 +105,9 @@ class MSA3DBackgroundStep(MSA3DCutoutStep):
         try:
             write_spectrum(spectrum, path)
         except OSError as err:
-            raise InputError(
-                f"cannot be written ({err.strerror or err}); make room or choose another folder "
-                "with --output_dir", str(path)
-            ) from err  # fmt: skip
+            problem = not_written(str(path), err)
+            raise InputError(problem.message, problem.file) from err
         log.info("%s: the spectrum is in %s", source.label, path)
-
-    def record(self, slit, correction):
-        """Note it in a slit that has the metadata of its exposure; see `MSA3DCutoutStep`."""
-        if "cal_step" in slit.meta.instance:
-            slit.meta.cal_step.master_background = self.outcome
 
 
 def _named(stem, source):
@@ -160,10 +135,9 @@ def _correction(cutout, spectrum, file):
         Where a pixel that has data is beyond the spectrum.
     """
     footprint = cutout.footprint
-    first, last = footprint.columns
-    columns, rows = np.arange(first, last + 1.0), np.arange(footprint.shape[0] * 1.0)
-    lam, y_slit = footprint.wavelength(columns, rows), footprint.along(columns, rows)
-    lit = np.isfinite(cutout.data[:, first : last + 1])
+    middles, span = footprint.middles, footprint.span
+    lam, y_slit = footprint.wavelength(*middles), footprint.along(*middles)
+    lit = np.isfinite(cutout.data[:, span])
     low, high = spectrum.wavelength[[0, -1]]
     if lit.any() and not (low <= lam[lit].min() and lam[lit].max() <= high):
         raise InputError(
@@ -174,6 +148,6 @@ def _correction(cutout, spectrum, file):
         )  # fmt: skip
     inside = lit | (y_slit >= footprint.limits[0]) & (y_slit <= footprint.limits[1])
     planes = np.zeros((2, *footprint.shape), np.float32)
-    planes[0, :, first : last + 1] = np.where(inside, spectrum(lam), 0)
-    planes[1, :, first : last + 1] = np.where(inside, spectrum.variance(lam), 0)
+    planes[0, :, span] = np.where(inside, spectrum(lam), 0)
+    planes[1, :, span] = np.where(inside, spectrum.variance(lam), 0)
     return Correction(sky=planes[0], sky_variance=planes[1])

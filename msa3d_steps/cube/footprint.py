@@ -15,7 +15,7 @@ from msa3d_steps.cube.tangent import from_plane, to_plane
 from msa3d_steps.cube.transforms import frame_names, transform_between
 from msa3d_steps.errors import InputError
 
-__all__ = ["OPEN_WIDTH", "Footprint", "footprint_from_wcs"]
+__all__ = ["OPEN_WIDTH", "Footprint", "axes_of_slit", "footprint_from_wcs"]
 
 OPEN_WIDTH = 0.196
 """Width of an open MSA shutter on the sky, arcsec, for data whose WCS does not know the slit."""
@@ -75,6 +75,16 @@ class Footprint:
         return solution[0], solution[1:].T
 
     @property
+    def span(self):
+        """The columns that have data, as a slice."""
+        return slice(self.columns[0], self.columns[1] + 1)
+
+    @property
+    def middles(self):
+        """Columns (those that have data) and rows of the middles of pixels, for its surfaces."""
+        return np.arange(self.columns[0], self.columns[1] + 1.0), np.arange(float(self.shape[0]))
+
+    @property
     def center(self):
         """Sky position (ra, dec), degrees, of the middle of the slit's sampled points."""
         ra0, dec0 = self.sky[2, 0], self.sky[3, 0]
@@ -94,6 +104,23 @@ class Footprint:
         """Median height of a pixel along the slit, arcsec."""
         _, matrix = self.to_plane(*self.center)
         return self.row_height * float(np.hypot(*matrix[:, 1]))
+
+
+def axes_of_slit(matrix):
+    """Give the directions across and along a slit on the sky.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray
+        Shape ``(2, 2)``: that of `Footprint.to_plane`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(2, 2)``: unit vectors (xi, eta) across and along the slit, as rows.
+    """
+    along = matrix[:, 1] / np.hypot(*matrix[:, 1])
+    return np.array([[along[1], -along[0]], along])
 
 
 def footprint_from_wcs(wcs, usable, opening=None):

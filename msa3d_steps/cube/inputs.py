@@ -14,7 +14,6 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from msa3d_steps.cube.reading import (
     add_entry,
     cutouts_of_model,
-    flat_metadata,
     read_exposure,
 )
 from msa3d_steps.errors import InputError, Problem
@@ -25,7 +24,6 @@ __all__ = [
     "Selection",
     "collect_sources",
     "find_members",
-    "flat_metadata",
     "read_all",
 ]
 

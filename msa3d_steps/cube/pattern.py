@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from msa3d_steps.cube.footprint import axes_of_slit
 from msa3d_steps.cube.tangent import to_plane
 
 __all__ = ["Pattern", "find_pattern", "groups_of_angle", "sort_offsets"]
@@ -311,8 +312,7 @@ def _offsets(cutouts, affine):
     """Offsets across (of the slit) and along (of the telescope), slit width and pixel height."""
     offset = np.array([o for o, _ in affine])
     matrix = np.mean([m for _, m in affine], axis=0)
-    along = matrix[:, 1] / np.hypot(*matrix[:, 1])
-    normal = np.array([along[1], -along[0]])
+    normal, along = axes_of_slit(matrix)
     width = abs(normal @ matrix[:, 0])
     x = offset @ normal
     if all(c.pointing is not None for c in cutouts):

@@ -13,31 +13,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stdatamodels.fits_support import FITS_HASH_KEY
-from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import MultiExposureModel, MultiSlitModel
 
 from msa3d_steps.cube.rawasdf import Tree
 from msa3d_steps.cube.rawfits import FitsFile, UnusualFileError
 from msa3d_steps.cube.rawwcs import wcs_from_node
-from msa3d_steps.cube.sources import Cutout, Source, cutout_from_slit, source_label
+from msa3d_steps.cube.slits import (
+    NotSlitsError,
+    flat_metadata,
+    open_model,
+    slits_of,
+    source_of_slit,
+)
+from msa3d_steps.cube.sources import Cutout, Source, cutout_from_slit
 from msa3d_steps.errors import InputError, Problem
-from msa3d_steps.whole import refuse_truncated
 
 __all__ = [
     "Entry",
     "ExposureCutouts",
-    "NotSlitsError",
     "add_entry",
     "cutouts_of_model",
-    "flat_metadata",
     "read_exposure",
-    "slits_of",
-    "source_of_slit",
 ]
 
 log = logging.getLogger(__name__)
-
-SLIT_MODELS = ("SlitModel", "SlitDataModel", "ImageModel")
 
 ARRAYS = {
     "data": "SCI",
@@ -52,10 +50,6 @@ ARRAYS = {
 
 PRESENT = ("pathloss_uniform",)
 """Arrays of which only matters whether they are there."""
-
-
-class NotSlitsError(InputError):
-    """A model without slits."""
 
 
 class Entry(NamedTuple):
@@ -152,59 +146,11 @@ def cutouts_of_model(name, model, selection):
 
 def _read_with_stdatamodels(path, selection):
     try:
-        with refuse_truncated():
-            model = datamodels.open(path)
-    except FileNotFoundError:
-        problem = Problem("there is no such file; check the path", str(path))
-    except Exception as err:
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        problem = Problem(f"cannot be read ({reason}); download or make it again", str(path))
-    else:
-        with model:
-            return cutouts_of_model(path.name, model, selection)
-    return ExposureCutouts(path.name, problems=[problem])
-
-
-def slits_of(model, name):
-    """Go through the slits of a model.
-
-    Parameters
-    ----------
-    model : ~stdatamodels.jwst.datamodels.JwstDataModel
-        The model.
-    name : str
-        Its name, for messages.
-
-    Returns
-    -------
-    iterator of tuple
-        Each slit with the metadata of its exposure, as a node and flat.
-
-    Raises
-    ------
-    NotSlitsError
-        Where the model holds no slits.
-    """
-    kinds = MultiSlitModel, MultiExposureModel
-    if not isinstance(model, kinds) and type(model).__name__ not in SLIT_MODELS:
-        raise NotSlitsError(
-            f"has no slits (it opens as {type(model).__name__}); give cal or s2d files of MSA "
-            "spectra (calwebb_spec2)",
-            name,
-        )
-    return _slits(model)
-
-
-def _slits(model):
-    if isinstance(model, MultiSlitModel):
-        meta, header = model.meta, flat_metadata(model.meta)
-        for slit in model.slits:
-            yield slit, meta, header
-    elif isinstance(model, MultiExposureModel):
-        for slit in model.exposures:
-            yield slit, slit.meta, flat_metadata(slit.meta)
-    else:
-        yield model, model.meta, flat_metadata(model.meta)
+        model = open_model(path)
+    except InputError as err:
+        return ExposureCutouts(path.name, problems=[err.problem])
+    with model:
+        return cutouts_of_model(path.name, model, selection)
 
 
 def _sort(name, slits, selection):
@@ -228,25 +174,6 @@ def _sort(name, slits, selection):
         result.entries.append(Entry(source, cutout, header))
     result.sources, result.left_out = list(wanted.values()), list(left_out.values())
     return result
-
-
-def source_of_slit(slit):
-    """Make a source without cutouts from what a slit says of it.
-
-    Parameters
-    ----------
-    slit : node
-        The slit.
-
-    Returns
-    -------
-    ~msa3d_steps.cube.sources.Source
-        The source.
-    """
-    name = str(getattr(slit, "source_name", None) or "").strip()
-    number = int(getattr(slit, "source_id", None) or 0)
-    ra, dec = getattr(slit, "source_ra", None), getattr(slit, "source_dec", None)
-    return Source(source_label(number, name), number, name or str(number), ra, dec)
 
 
 def add_entry(entry, source):
@@ -274,31 +201,6 @@ def add_entry(entry, source):
 def _same(a, b):
     """Whether two cutouts are the same piece of the same exposure."""
     return (a.exposure, a.detector, a.slit) == (b.exposure, b.detector, b.slit)
-
-
-def flat_metadata(meta):
-    """Flatten the metadata of an exposure.
-
-    Parameters
-    ----------
-    meta : node
-        Metadata of a model.
-
-    Returns
-    -------
-    dict
-        Its scalars by their dotted names, ``meta.instrument.name`` and so on.
-    """
-
-    def walk(tree, prefix):
-        for key, value in tree.items():
-            path = f"{prefix}.{key}"
-            if isinstance(value, dict):
-                yield from walk(value, path)
-            elif isinstance(value, (str, int, float, bool)):
-                yield path, value
-
-    return dict(walk(meta.instance, "meta"))
 
 
 # --- files as the pipeline writes them

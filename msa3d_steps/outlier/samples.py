@@ -239,16 +239,15 @@ def _excess(size, noise, deviation, score, before):
 def _samples_of(member, channels):
     """Make samples of the usable pixels of a cutout."""
     cutout, footprint = member.cutout, member.cutout.footprint
-    first, last = footprint.columns
-    columns, rows = np.arange(first, last + 1.0), np.arange(float(footprint.shape[0]))
-    lam = footprint.wavelength(columns, rows)
+    middles, span = footprint.middles, footprint.span
+    lam = footprint.wavelength(*middles)
     channel, offset = np.empty(lam.shape, np.int32), np.empty(lam.shape, np.float32)
     place_pixels(lam, channels, channel, offset)
-    data, variance = (a[:, first : last + 1] for a in (cutout.data, cutout.variance))
+    data, variance = (a[:, span] for a in (cutout.data, cutout.variance))
     usable = np.isfinite(data) & (variance > 0) & np.isfinite(variance) & (channel >= 0)
-    y = member.zero + member.scale * footprint.along(columns, rows)[usable]
+    y = member.zero + member.scale * footprint.along(*middles)[usable]
     row, column = np.nonzero(usable)
-    return (row, column + first), (
+    return (row, column + span.start), (
         channel[usable], y, offset[usable], data[usable], variance[usable],
         np.full(row.size, member.overlap, np.float32),
     )  # fmt: skip
@@ -258,8 +257,7 @@ def _channels(footprints):
     """Give the wavelengths of channels about as wide as pixels that cover all footprints."""
     lines, ends = [], []
     for footprint in footprints:
-        columns = np.arange(footprint.columns[0], footprint.columns[1] + 1.0)
-        rows = np.arange(float(footprint.shape[0]))
+        columns, rows = footprint.middles
         lines.append(np.sort(footprint.wavelength(columns, rows[[rows.size // 2]])[0]))
         ends.append(footprint.wavelength(columns[[0, -1]], rows))
     longest = max(lines, key=np.ptp)

@@ -5,7 +5,6 @@ together (`profiles`), and a pixel that is too far off what the others make expe
 Steps whose slits overlap help, with an uncertainty for the part of the sky that they do not share.
 """
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,8 +15,6 @@ from msa3d_steps.cube.pattern import find_pattern
 from msa3d_steps.outlier.samples import Samples
 
 __all__ = ["Found", "StackOptions", "find_outliers"]
-
-log = logging.getLogger(__name__)
 
 LEAST_OVERLAP = 0.4
 """Slits of other steps that share less than this part of their width are not used."""

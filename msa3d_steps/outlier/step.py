@@ -8,7 +8,7 @@ import numpy as np
 from msa3d_steps.cube.correction import Correction
 from msa3d_steps.cube.naming import product_stem
 from msa3d_steps.cutout_step import MSA3DCutoutStep
-from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.errors import InputError, not_written
 from msa3d_steps.outlier.lacosmic import LacosmicOptions, find_outliers_alone
 from msa3d_steps.outlier.record import write_outliers
 from msa3d_steps.outlier.stack import StackOptions, find_outliers
@@ -46,19 +46,8 @@ class MSA3DOutlierStep(MSA3DCutoutStep):
     suffix = string(default='crf') # Suffix of the exposures
     """  # noqa: E501
 
-    def see(self, sources):
-        """Check parameters, once for all sources.
-
-        Parameters
-        ----------
-        sources : list of Source
-            The sources.
-
-        Raises
-        ------
-        InputError
-            Where parameters make no sense.
-        """
+    def begin(self):
+        """Check parameters; see `MSA3DCutoutStep`."""
         self._stack_options()
 
     def corrections(self, source):
@@ -100,13 +89,7 @@ class MSA3DOutlierStep(MSA3DCutoutStep):
         try:
             write_outliers(path, source, masks, expected)
         except OSError as err:
-            problem = Problem(
-                f"cannot be written ({err.strerror or err}); make room or choose another folder "
-                "with --output_dir",
-                path.name,
-            )
-            log.error("%s", problem)  # noqa: TRY400 - the message says it all
-            self.problems.append(problem)
+            self.complain(not_written(path.name, err))
         else:
             log.info("Masks are in %s", path)
 

@@ -7,7 +7,7 @@ from jwst.lib.pipe_utils import match_nans_and_flags
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from msa3d_steps.cube.correction import Correction
-from msa3d_steps.cube.reading import slits_of
+from msa3d_steps.cube.slits import slits_of
 from msa3d_steps.cube.transforms import frame_names
 from msa3d_steps.cutout_step import MSA3DCutoutStep
 from msa3d_steps.errors import InputError
@@ -52,26 +52,9 @@ class MSA3DPathlossStep(MSA3DCutoutStep):
             return dataset, "jwst"
         return super()._get_crds_parameters(dataset)
 
-    def process(self, inputs):
-        """Correct cutouts, or undo that; see `MSA3DCutoutStep`.
-
-        Parameters
-        ----------
-        inputs : Source, str, pathlib.Path, dict, list, ModelContainer, ModelLibrary or JwstDataModel
-            The cutouts of a source, association, exposures (cal or s2d) or their models.
-
-        Returns
-        -------
-        Source, JwstDataModel, ModelContainer or ModelLibrary
-            The same kind with corrected cutouts.
-
-        Raises
-        ------
-        InputError
-            Where nothing could be done: all is corrected already, or there is no reference file.
-        """  # noqa: E501
+    def begin(self):
+        """Forget the reference files and vectors of another run; see `MSA3DCutoutStep`."""
         self._references, self._recorded = {}, {}
-        return super().process(inputs)
 
     def is_needed(self, source):
         """Tell whether any cutout of a source is still to be worked on; see `MSA3DCutoutStep`."""
@@ -192,8 +175,6 @@ class MSA3DPathlossStep(MSA3DCutoutStep):
             slit.pathloss_uniform = np.float32(correction.factor)
             slit.pathloss_correction_type = "UNIFORM"
         match_nans_and_flags(slit)
-        if "cal_step" in slit.meta.instance:  # a slit with the metadata of its exposure
-            slit.meta.cal_step.pathloss = self.outcome
 
     def finish(self, model, slits):
         """Write into a model whether it is corrected now; see `MSA3DCutoutStep`."""

@@ -214,11 +214,9 @@ def pathloss_of_cutout(cutout, reference, shutters=None):
                 "number of open shutters with --shutters", cutout.file, cutout.slit
             )  # fmt: skip
         state = "x" + "1" * (shutters - 1)
-    ny, nx = cutout.data.shape
-    first, last = cutout.footprint.columns
-    lam = cutout.footprint.wavelength(np.arange(first, last + 1.0), np.arange(float(ny)))
-    factor = np.full((ny, nx), np.nan, np.float32)
-    factor[:, first : last + 1] = reference(lam, state)
+    footprint = cutout.footprint
+    factor = np.full(footprint.shape, np.nan, np.float32)
+    factor[:, footprint.span] = reference(footprint.wavelength(*footprint.middles), state)
     used = np.isfinite(cutout.data)
     lost = int((used & ~np.isfinite(factor)).sum())
     if lost:

@@ -4,20 +4,11 @@ from msa3d_steps.background.step import MSA3DBackgroundStep
 from msa3d_steps.outlier.step import MSA3DOutlierStep
 from msa3d_steps.pathloss.step import MSA3DPathlossStep
 
-__all__ = ["CLEANING", "BackgroundOnRequest", "cleaning_steps"]
-
-
-class BackgroundOnRequest(MSA3DBackgroundStep):
-    """Subtract the background where that is asked for."""
-
-    spec = """
-    skip = boolean(default=True) # Leave the background in
-    """
-
+__all__ = ["CLEANING", "cleaning_steps"]
 
 CLEANING = {
     "pathloss": MSA3DPathlossStep,
-    "background": BackgroundOnRequest,
+    "background": MSA3DBackgroundStep,
     "outlier": MSA3DOutlierStep,
 }
 """The steps by their names, in the order of the work."""

@@ -62,6 +62,8 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
 
     step_defs = {**CLEANING, "cube": MSA3DCubeStep}  # noqa: RUF012
 
+    defaults = {"background.skip": True}  # noqa: RUF012
+
     def __init__(self, *args, **kwargs):
         with _left_out("%s instance created."):  # a line for each of some fifty steps
             super().__init__(*args, **kwargs)

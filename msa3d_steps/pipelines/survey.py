@@ -30,7 +30,10 @@ class MSA3DPipeline(MSA3DSpec3Pipeline):
 
     class_alias = "msa3d"
 
-    defaults = {f"detector1.{path}": value for path, value in DETECTOR1.items()}  # noqa: RUF012
+    defaults = {  # noqa: RUF012
+        **{f"detector1.{path}": value for path, value in DETECTOR1.items()},
+        **MSA3DSpec3Pipeline.defaults,
+    }
 
     _context = None
 

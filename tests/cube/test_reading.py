@@ -13,7 +13,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import MultiSlitModel
 
 from msa3d_steps import InputError
-from msa3d_steps.cube import reading
+from msa3d_steps.cube import reading, slits
 from msa3d_steps.cube.inputs import Selection
 from msa3d_steps.cube.rawasdf import Tree
 from msa3d_steps.cube.rawfits import UnusualFileError
@@ -42,7 +42,7 @@ def opened(monkeypatch):
         names.append(path.name)
         return really_open(path)
 
-    monkeypatch.setattr(reading.datamodels, "open", spy)
+    monkeypatch.setattr(slits.datamodels, "open", spy)
     return names
 
 

@@ -25,13 +25,7 @@ NAME = "jw02136-o001_s000000933_nirspec_f100lp-g140m_s3d.fits"
 STRUN = [str(Path(sys.executable).with_name("strun"))]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Work in an empty folder."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return work
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

@@ -11,15 +11,13 @@ from conftest import write_association
 from jwst.datamodels import ModelContainer, ModelLibrary, SourceModelContainer
 from jwst.exp_to_source import multislit_to_container
 from jwst.srctype import SourceTypeStep
-from scene import as_model
+from scene import as_model, source_of
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels.dqflags import pixel as dqflags
 from stpipe import Step
 
 from msa3d_steps import IncompleteError, InputError, MSA3DCubeStep, MSA3DOutlierStep
 from msa3d_steps.cube.inputs import Selection, collect_sources, find_members
-from msa3d_steps.cube.reading import cutouts_of_model
-from msa3d_steps.cube.sources import Source
 from msa3d_steps.outlier.lacosmic import LacosmicOptions, find_outliers_alone
 from msa3d_steps.outlier.stack import StackOptions, find_outliers
 
@@ -28,13 +26,7 @@ HITS = ((8, 20), (17, 40), (15, 77))  # row and column, in each exposure
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Work in an empty folder."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return work
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
@@ -65,18 +57,6 @@ def files(models, folder):
     for model in models:
         model.save(str(data / model.meta.filename))
     return write_association(data, [model.meta.filename for model in models])
-
-
-def source_of(models):
-    """The slits as our pipelines have them."""
-    entries = [
-        entry
-        for model in models
-        for entry in cutouts_of_model(model.meta.filename, model, Selection()).entries
-    ]
-    first = entries[0].source
-    cutouts, headers = ([getattr(e, name) for e in entries] for name in ("cutout", "header"))
-    return Source(first.label, first.source_id, first.name, None, None, cutouts, headers)
 
 
 def multi(model):

@@ -15,15 +15,12 @@ from gwcs import WCS
 from jwst.datamodels import ModelContainer, ModelLibrary, SourceModelContainer
 from jwst.srctype import SourceTypeStep
 from lossy import loss_of, write_reference
-from scene import as_model
+from scene import as_model, source_of
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import MultiExposureModel, MultiSlitModel
 from stpipe import crds_client
 
 from msa3d_steps import IncompleteError, InputError, MSA3DPathlossStep
-from msa3d_steps.cube.inputs import Selection
-from msa3d_steps.cube.reading import cutouts_of_model
-from msa3d_steps.cube.sources import Source
 from msa3d_steps.pathloss import uniform
 from msa3d_steps.pathloss.uniform import needs_pathloss, read_reference
 from msa3d_steps.simulate.references.crds import environment, write_cache
@@ -32,13 +29,7 @@ STRUN = str(Path(sys.executable).with_name("strun"))
 DONE = "its pathloss is corrected already; use it as it is, or undo it with --inverse=true"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """Work in an empty folder."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return work
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +77,6 @@ def multi_exposure(slits):
     for slit in slits:
         model.exposures.append(slit)
     return model
-
-
-def source_of(slits):
-    """The slits as our pipelines have them."""
-    entries = [
-        entry
-        for slit in slits
-        for entry in cutouts_of_model(slit.meta.filename, slit, Selection()).entries
-    ]
-    first = entries[0].source
-    cutouts, headers = ([getattr(e, name) for e in entries] for name in ("cutout", "header"))
-    return Source(first.label, first.source_id, first.name, None, None, cutouts, headers)
 
 
 def correct(inputs, **options):

@@ -286,5 +286,6 @@ def test_slitlet_that_is_left_out(tmp_path, monkeypatch):
     with pytest.raises(IncompleteError, match=r"x_msa.fits, slit 7: is left out") as caught:
         MSA3DRelabelStep.call(str(path))
     assert "shutter 33 is given to more than one" in str(caught.value)
-    copy = caught.value.result.meta.instrument.msa_metadata_file
+    with caught.value.result as repaired:
+        copy = repaired.meta.instrument.msa_metadata_file
     assert set(fits.getdata(copy, "SHUTTER_INFO")["slitlet_id"]) == {9}

@@ -97,6 +97,8 @@ class Bench:
         Offsets across and along the slits, arcsec, shape ``(n_exposures, 2)``.
     pointings : tuple of Pointing
         Where the telescope really looked, for each exposure.
+    told : tuple of Pointing
+        Where headers and WCS say that it looked.
     references : dict of str to Path
         The WCS reference files.
     stuck : StuckShutter or None
@@ -112,22 +114,28 @@ class Bench:
     responses: dict
     commanded: np.ndarray
     pointings: tuple
+    told: tuple
     references: dict
     stuck: StuckShutter | None = None
 
     def names(self):
         """Names of all exposures in the order in which they are taken."""
         numbers = range(1, self.survey.n_exposures + 1)
-        return [ExposureName(n, d) for n in numbers for d in self.survey.detectors if self.slits[d]]
+        return [
+            ExposureName(n, d, self.survey.observation)
+            for n in numbers
+            for d in self.survey.detectors
+            if self.slits[d]
+        ]
 
     def metadata(self, name):
         """Metadata of an exposure."""
         index = name.number - 1
-        return metadata(self.survey, name, self.pointings[index], self.commanded[index])
+        return metadata(self.survey, name, self.told[index], self.commanded[index])
 
     def to_sky(self, name):
-        """Transform from v2, v3 to the sky in an exposure."""
-        return self.pointings[name.number - 1].to_sky()
+        """Transform from v2, v3 to the sky in an exposure, as its WCS has it."""
+        return self.told[name.number - 1].to_sky()
 
     def brightness(self, name):
         """Average the scene over all pixels of an exposure.
@@ -137,7 +145,7 @@ class Bench:
         list of ndarray
             MJy/sr, for each slitlet on the detector.
         """
-        to_sky = self.to_sky(name)
+        to_sky = self.pointings[name.number - 1].to_sky()
         return [
             observe(self.scene, self.psf, slit.place.on_sky(to_sky), slit.pixels)
             for slit in self.slits[name.detector]
@@ -206,7 +214,10 @@ def prepare(survey, references, metafile, sources=None):
     commanded, actual = survey.offsets()
     first = next(slit for found in slits.values() for slit in found)
     middle = _middle_pointing(survey, first.place)
-    pointings = tuple(offset_pointing(middle, first.place, offset) for offset in actual)
+    pointings, told = (
+        tuple(offset_pointing(middle, first.place, offset) for offset in offsets)
+        for offsets in (actual + survey.unknown_offsets(), actual)
+    )
     if sources is None:
         places = _places(slitlets, slits, middle)
         sources = survey.make_sources(places)
@@ -221,7 +232,7 @@ def prepare(survey, references, metafile, sources=None):
     scene = Scene(tuple(sources), survey.zodiacal)
     return Bench(
         survey, scene, psf, _noise_model(survey), slitlets, slits, responses, commanded, pointings,
-        paths, stuck,
+        told, paths, stuck,
     )  # fmt: skip
 
 
@@ -305,7 +316,7 @@ def _touch(slit, other):
 
 def _detector_slits(survey, detector, references, metafile):
     """Lay the slitlets out on a detector."""
-    name = ExposureName(1, detector)
+    name = ExposureName(1, detector, survey.observation)
     meta = metadata(survey, name, Pointing(survey.ra, survey.dec, 0.0), (0.0, 0.0))
     return lay_out(rate_model(meta, name, None), references, metafile)
 

@@ -19,6 +19,7 @@ __all__ = ["GRATINGS", "LEVELS", "Survey", "read_survey"]
 
 GRATINGS = dict(CONFIGURATIONS.keys())  # grating: filter
 LEVELS = ("cal", "rate", "both")
+JITTER = ("jitter", "unknown_jitter", "unknown_step_jitter")
 MAX_SHUTTERS = 7
 MAX_SOURCES = 40
 SOURCE_LIMITS = {  # what is not infinite, negative or upside down
@@ -71,6 +72,12 @@ class Survey:
     step: float = _option(0.2, "distance of the steps, arcsec")
     dither: float = _option(0.175, "distance of the dithers, arcsec")
     jitter: float = _option(0.0, "pointing error, rms on either axis, arcsec")
+    unknown_jitter: float = _option(
+        0.0, "the same, of which the headers and the WCS of the exposures know nothing"
+    )
+    unknown_step_jitter: float = _option(
+        0.0, "unknown error across the slit that the exposures of a step share, rms, arcsec"
+    )
     shutters: int = _option(5, "open shutters in a slitlet, 1 to 7")
     ra: float = _option(150.1, "right ascension of the field, deg")
     dec: float = _option(2.3, "declination of the field, deg")
@@ -84,6 +91,9 @@ class Survey:
         False, "add the cosmic rays that survive the ramp fit; msa3d_cube does not remove them"
     )
     flicker: float = _option(0.0, "1/f noise that is left in an exposure, electrons rms")
+    observation: int = _option(
+        1, "number of the observation, 1 to 999, for surveys that go together"
+    )
     seed: int = _option(1, "of everything that is drawn at random")
     sources: tuple = ()
 
@@ -99,14 +109,20 @@ class Survey:
         for name, choices in (("grating", GRATINGS), ("level", LEVELS), ("psf", PSF_NAMES)):
             value = getattr(self, name)
             _check(value in choices, f"{name} is {value}: give one of {', '.join(choices)}")
-        limits = {"shutters": MAX_SHUTTERS, "n_sources": MAX_SOURCES, "steps": 1e4, "dithers": 1e4}
+        limits = {
+            "shutters": MAX_SHUTTERS,
+            "observation": 999,
+            "n_sources": MAX_SOURCES,
+            "steps": 1e4,
+            "dithers": 1e4,
+        }
         for name, most in limits.items():
             value = getattr(self, name)
             _check(1 <= value <= most, f"{name} is {value}: give 1 to {most:g}")
         _check(self.n_exposures < 1e5, f"{self.n_exposures} exposures: give fewer steps or dithers")
         for name in ("exposure_time", "step", "dither"):
             _check(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give more than 0")
-        for name in ("jitter", "zodiacal", "flicker", "redshift", "seed"):
+        for name in ("zodiacal", "flicker", "redshift", "seed", *JITTER):
             _check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: give 0 or more")
         _check(abs(self.dec) < 89, f"dec is {self.dec}: give -89 to 89")
         for number, own in enumerate(self.sources, start=1):
@@ -148,6 +164,22 @@ class Survey:
         commanded = np.stack([across.ravel(), along], axis=1)
         errors = np.random.default_rng([self.seed, 1]).standard_normal(commanded.shape)
         return commanded, commanded + self.jitter * errors
+
+    def unknown_offsets(self):
+        """Draw the pointing errors that no header tells.
+
+        Returns
+        -------
+        ndarray
+            Across and along the slits, arcsec, shape ``(n_exposures, 2)``, in the order of the
+            exposures; they come on top of the actual offsets that the headers tell.
+        """
+        random = np.random.default_rng([self.seed, 4])
+        own = self.unknown_jitter * random.standard_normal((self.n_exposures, 2))
+        step = np.tile(np.arange(self.steps), (self.dithers, 1))
+        step[1::2] = step[1::2, ::-1]
+        own[:, 0] += self.unknown_step_jitter * random.standard_normal(self.steps)[step.ravel()]
+        return own
 
     def make_sources(self, places):
         """Make the galaxies of the slitlets.

@@ -12,7 +12,7 @@ from msa3d_steps.simulate.references.throughput import ARCSEC2, PIXEL_AREA, conv
 
 __all__ = ["PROGRAM", "ExposureName", "cal_model", "metadata", "rate_model"]
 
-PROGRAM, OBSERVATION, VISIT, GROUP = "09999", "001", "001", "03101"
+PROGRAM, VISIT, GROUP = "09999", "001", "03101"
 SCA_NUMBER = {"NRS1": 491, "NRS2": 492}
 READOUT_AXES = {"NRS1": (2, 1), "NRS2": (-2, -1)}  # fastaxis, slowaxis
 START = Time("2024-06-01T00:00:00", scale="utc")
@@ -37,10 +37,13 @@ class ExposureName:
         Of the exposure, from 1.
     detector : str
         NRS1 or NRS2.
+    observation : int
+        Of the observation, from 1.
     """
 
     number: int
     detector: str
+    observation: int = 1
 
     def file(self, suffix):
         """Name of a file."""
@@ -49,18 +52,18 @@ class ExposureName:
     @property
     def stem(self):
         """Name without suffix."""
-        base = f"jw{PROGRAM}{OBSERVATION}{VISIT}_{GROUP}_{self.number:05d}"
+        base = f"jw{PROGRAM}{self.observation:03d}{VISIT}_{GROUP}_{self.number:05d}"
         return f"{base}_{self.detector.lower()}"
 
     @staticmethod
-    def metafile():
+    def metafile(observation=1):
         """Name of the MSA metafile."""
-        return f"jw{PROGRAM}{OBSERVATION}{VISIT}_01_msa.fits"
+        return f"jw{PROGRAM}{observation:03d}{VISIT}_01_msa.fits"
 
     @staticmethod
-    def product():
+    def product(observation=1):
         """Name of what is made of all exposures."""
-        return f"jw{PROGRAM}-o{OBSERVATION}"
+        return f"jw{PROGRAM}-o{observation:03d}"
 
 
 def metadata(survey, name, pointing, offset):
@@ -85,7 +88,8 @@ def metadata(survey, name, pointing, offset):
     start = START + TimeDelta((name.number - 1) * (survey.exposure_time + OVERHEAD), format="sec")
     middle, end = (start + TimeDelta(f * survey.exposure_time, format="sec") for f in (0.5, 1.0))
     fast, slow = READOUT_AXES[name.detector]
-    visit = f"{PROGRAM}{OBSERVATION}{VISIT}"
+    observation = f"{name.observation:03d}"
+    visit = f"{PROGRAM}{observation}{VISIT}"
     return {
         "telescope": "JWST",
         "origin": "msa3d_simulate",
@@ -101,7 +105,7 @@ def metadata(survey, name, pointing, offset):
             "date": start.strftime("%Y-%m-%d"), "time": start.strftime("%H:%M:%S.%f")[:-3],
             "date_beg": start.isot, "date_end": end.isot,
             "obs_id": f"V{visit}P00000000{GROUP}", "visit_id": visit, "program_number": PROGRAM,
-            "observation_number": OBSERVATION, "visit_number": VISIT, "visit_group": GROUP[:2],
+            "observation_number": observation, "visit_number": VISIT, "visit_group": GROUP[:2],
             "sequence_id": GROUP[2], "activity_id": GROUP[3:],
             "exposure_number": str(name.number), "template": "NIRSpec MultiObject Spectroscopy",
             "bkgdtarg": False,
@@ -119,7 +123,7 @@ def metadata(survey, name, pointing, offset):
             "filter": survey.filter, "lamp_state": "NONE", "lamp_mode": "MSASPEC",
             "gwa_xtilt": 0.338, "gwa_ytilt": 0.032, "gwa_tilt": 36.05, "focus_position": 3,
             "msa_state": "PRIMARYPARK_CONFIG", "msa_configuration_id": 1, "msa_metadata_id": 1,
-            "msa_metadata_file": name.metafile(),
+            "msa_metadata_file": name.metafile(name.observation),
         },
         "exposure": {
             "type": "NRS_MSASPEC", "count": survey.n_exposures, "readpatt": "NRSIRS2",

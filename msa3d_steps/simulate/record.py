@@ -51,6 +51,7 @@ def write_truth(folder, bench):
         },
         "lam": lam, "dispersion": dispersion,
         "commanded_offsets": bench.commanded,
+        "unknown_offsets": bench.survey.unknown_offsets(),
         "pointings": [dataclasses.asdict(pointing) for pointing in bench.pointings],
         "slitlets": [dataclasses.asdict(slitlet) for slitlet in bench.slitlets],
         "stuck_open": list(bench.stuck.place) if bench.stuck else None,

@@ -18,7 +18,7 @@ from msa3d_steps import __version__
 from msa3d_steps.errors import InputError
 from msa3d_steps.simulate.bench import prepare
 from msa3d_steps.simulate.detector.exposing import expose
-from msa3d_steps.simulate.exposure import ExposureName, cal_model, rate_model
+from msa3d_steps.simulate.exposure import PROGRAM, ExposureName, cal_model, rate_model
 from msa3d_steps.simulate.record import write_truth
 from msa3d_steps.simulate.references.crds import write_cache
 from msa3d_steps.simulate.references.files import write_calibration_references
@@ -34,7 +34,6 @@ CUTOUT_BYTES = 45 * 2048 * 32
 FIXED_BYTES = 100e6  # references
 UNFINISHED = ".unfinished-"
 RUN_FILE = "msa3d_cube.asdf"
-ASSOCIATION = f"{ExposureName.product()}_asn.json"
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,12 @@ class Products:
     ----------
     folder : Path
         The survey's folder.
+    observation : int
+        Number of the observation.
     """
 
     folder: Path
+    observation: int = 1
 
     @property
     def references(self):
@@ -57,12 +59,12 @@ class Products:
     @property
     def metafile(self):
         """The MSA metafile."""
-        return self.folder / ExposureName.metafile()
+        return self.folder / ExposureName.metafile(self.observation)
 
     @property
     def association(self):
         """The association of all calibrated exposures."""
-        return self.folder / ASSOCIATION
+        return self.folder / f"{ExposureName.product(self.observation)}_asn.json"
 
     @property
     def run_file(self):
@@ -117,7 +119,7 @@ def write_survey(survey, folder, cores=1, progress=None):
     InputError
         If the folder holds another survey, or the disk is too small.
     """
-    products = Products(Path(folder).resolve())
+    products = Products(Path(folder).resolve(), survey.observation)
     if products.folder.exists() and not products.folder.is_dir():
         raise InputError(f"{products.folder} is a file; name a folder for the survey")
     products.truth.parent.mkdir(parents=True, exist_ok=True)
@@ -321,10 +323,11 @@ def _write_exposure_truth(path, bench, name, brightness, exposed):
 def _write_association(products, bench):
     """Write the association of the calibrated exposures."""
     members = [{"expname": name.file("cal"), "exptype": "science"} for name in bench.names()]
-    product = f"{ExposureName.product()}_{{source_id}}_nirspec_{bench.survey.filter}"
+    name = ExposureName.product(products.observation)
+    product = f"{name}_{{source_id}}_nirspec_{bench.survey.filter}"
     asn = {
         "asn_type": "spec3", "asn_rule": "DMS_Level3_Base", "asn_id": "a3001", "asn_pool": "none",
-        "program": ExposureName.product()[2:7],
+        "program": PROGRAM,
         "products": [
             {"name": f"{product}-{bench.survey.grating}".lower(), "members": members}
         ],
@@ -339,7 +342,7 @@ def _write_run_file(products, bench):
         "class": "msa3d_steps.MSA3DCubeStep",
         "name": "msa3d_cube",
         "parameters": {},
-        "inputs": {"members": [ASSOCIATION]},
+        "inputs": {"members": [products.association.name]},
         "meta": {"author": "msa3d_simulate", "description": "cubes of a simulated survey"},
     }
     with replace_whole(products.run_file) as path:

@@ -39,7 +39,9 @@ WRONG = [
     ("grating", "G999"), ("grating", 3), ("level", "raw"), ("n_sources", 0), ("n_sources", 41),
     ("n_sources", 2.5), ("steps", 0), ("steps", "many"), ("steps", 10**6), ("dithers", -1),
     ("dithers", True), ("step", 0.0), ("step", float("inf")), ("dither", -0.1),
-    ("dither", float("nan")), ("jitter", -0.01), ("shutters", 0), ("shutters", 8),
+    ("dither", float("nan")), ("jitter", -0.01), ("unknown_jitter", -0.01),
+    ("unknown_step_jitter", -1), ("observation", 0), ("observation", 1000),
+    ("shutters", 0), ("shutters", 8),
     ("ra", float("nan")), ("ra", "10:00:00"), ("dec", 89.5), ("dec", float("nan")),
     ("position_angle", float("nan")), ("exposure_time", 0.0), ("exposure_time", None),
     ("redshift", -0.1), ("zodiacal", -1.0), ("psf", "airy"), ("noise", "yes"), ("noise", 1),
@@ -163,7 +165,9 @@ continuum = 12.0
 
 OTHER = {
     "grating": "G140M", "level": "both", "n_sources": 2, "steps": 4, "dithers": 2, "step": 0.21,
-    "dither": 0.1, "jitter": 0.01, "shutters": 3, "ra": 1.0, "dec": 1.0, "position_angle": 1.0,
+    "dither": 0.1, "jitter": 0.01, "unknown_jitter": 0.01,
+    "unknown_step_jitter": 0.01, "observation": 2, "shutters": 3, "ra": 1.0, "dec": 1.0,
+    "position_angle": 1.0,
     "exposure_time": 1.0, "redshift": 1.0, "zodiacal": 0.0, "psf": "moffat", "noise": False,
     "cosmic_rays": True, "flicker": 1.0, "seed": 2, "sources": ({"h_alpha": 1.0},),
 }  # fmt: skip
@@ -200,6 +204,18 @@ class TestPattern:
         np.testing.assert_allclose(error.std(axis=0), 0.02, rtol=0.04)
         np.testing.assert_allclose(error.mean(axis=0), 0, atol=1.2e-3)
         assert abs(np.corrcoef(error.T)[0, 1]) < 0.06
+
+    def test_unknown_jitter_has_its_rms_and_is_shared_by_a_step(self):
+        survey = Survey(steps=60, dithers=60, unknown_jitter=0.03, unknown_step_jitter=0.02)
+        commanded, actual = survey.offsets()
+        np.testing.assert_array_equal(commanded, actual)  # nothing that a header tells
+        error = survey.unknown_offsets()
+        step = np.unique(commanded[:, 0].round(6), return_inverse=True)[1]
+        shared = np.array([error[step == s].mean(axis=0) for s in range(60)])
+        rest = error - shared[step]
+        np.testing.assert_allclose(rest.std(axis=0), 0.03, rtol=0.04)
+        assert 0.014 < shared[:, 0].std() < 0.028  # of 60 draws
+        assert shared[:, 1].std() < 0.006
 
     def test_jitter_follows_the_seed(self):
         one, same, other = (Survey(jitter=0.02, seed=s).offsets()[1] for s in (5, 5, 6))

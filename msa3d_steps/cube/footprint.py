@@ -215,15 +215,7 @@ def _surfaces_of_rectified(wcs, shape, columns):
         return np.stack([x_slit, y_slit, *from_plane(*plane, ra0, dec0)])
 
     surface = Surface(along, np.array([half]), half, columns)
-    return Dispersion(_edges_between(lam), columns), surface, slit_to_sky
-
-
-def _edges_between(middles):
-    """Edges of pixels from their middles; shape ``(n,)`` to ``(n + 1,)``."""
-    inner = 0.5 * (middles[1:] + middles[:-1])
-    return np.concatenate(
-        [[1.5 * middles[0] - 0.5 * middles[1]], inner, [1.5 * middles[-1] - 0.5 * middles[-2]]]
-    )
+    return Dispersion(lam, columns), surface, slit_to_sky
 
 
 def _leave_out_ends(along, usable, opening):

@@ -1,19 +1,26 @@
 """The voxels: a tangent-plane sky grid and a list of wavelength channels."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
+from msa3d_steps.cube.pattern import groups_of_angle
 from msa3d_steps.cube.tangent import from_plane, to_plane
 from msa3d_steps.errors import InputError
 
 __all__ = ["CubeGrid", "GridOptions", "make_grid"]
+
+log = logging.getLogger(__name__)
 
 MAX_VOXELS = 2**29
 """A cube larger than this (2 GiB for each plane) is taken for a mistake."""
 
 MAX_CHANNELS = 2**20
 """More channels than this are taken for a mistake."""
+
+SAMPLES = 4
+"""Spaxels for the height of a pixel where voxels are samples between pixels."""
 
 MAX_DISTANCE = 1800.0
 """A middle farther from the data than this, arcsec, is taken for a mistake."""
@@ -34,13 +41,17 @@ class GridOptions:
     linear_wave : bool, optional
         Whether all channels have the same size.
     coord_system : {'skyalign', 'msaalign'}
-        North up, or y along the slits.
+        North up, or y along the slits; of several position angles along the one that most cutouts
+        have.
     cube_pa : float, optional
         Position angle of the y axis, degrees east of north.
     ra_center, dec_center : float, optional
         Centre of the cube, degrees.
     nspax_x, nspax_y : int, optional
         Number of spaxels.
+    sampled : bool
+        Whether voxels are samples between the middles of pixels. Then there are four spaxels to a
+        pixel, and channels go from the first middle on by the smallest distance of two.
     """
 
     scalexy: float | None = None
@@ -54,6 +65,7 @@ class GridOptions:
     dec_center: float | None = None
     nspax_x: int | None = None
     nspax_y: int | None = None
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +180,7 @@ def make_grid(footprints, options, native_wave):
     _check_middle(options, ra0, dec0)
     affine = [f.to_plane(ra0, dec0) for f in footprints]
     angle = _position_angle(affine, options)
-    scale = options.scalexy or round(float(np.median([f.pixel_height for f in footprints])), 2)
+    scale = options.scalexy or _native_scale(footprints, options)
     axes = axes_of(angle)
     corners = np.concatenate(
         [_corners(f, *a) @ axes for f, a in zip(footprints, affine, strict=True)]
@@ -205,15 +217,32 @@ def _check_middle(options, ra0, dec0):
         )
 
 
+def _native_scale(footprints, options):
+    height = float(np.median([f.pixel_height for f in footprints]))
+    return height / SAMPLES if options.sampled else round(height, 2)
+
+
 def _position_angle(affine, options):
     if options.cube_pa is not None:
         return float(options.cube_pa)
     if options.coord_system != "msaalign":
         return 0.0
-    # the first slit tells the direction of y; the mean is taken about it
     angles = np.array([np.rad2deg(np.arctan2(m[0, 1], m[1, 1])) for _, m in affine])
-    turn = (angles - angles[0] + 90) % 180 - 90
-    return float(angles[0] + turn.mean())
+    group = groups_of_angle(angles, np.arange(angles.size))
+    numbers = np.bincount(group)
+    # the first slit tells the direction of y; the mean is taken about it
+    means = [
+        own[0] + ((own - own[0] + 90) % 180 - 90).mean()
+        for own in (angles[group == i] for i in range(numbers.size))
+    ]
+    taken = int(np.argmax(numbers))
+    if numbers.size > 1:
+        found = ", ".join(f"{a:.1f} ({n})" for a, n in zip(means, numbers, strict=True))
+        log.warning(
+            "the slits lie at several position angles, degrees (number of cutouts): %s; y is along "
+            "those at %.1f, cube_pa chooses another", found, means[taken],
+        )  # fmt: skip
+    return float(means[taken])
 
 
 def _corners(footprint, offset, matrix):
@@ -254,7 +283,10 @@ def _channels(footprints, options, native_wave):
     if linear is None:
         linear = options.scalew is not None or not native_wave
     if linear:
-        size = options.scalew or float(np.median(np.concatenate([np.diff(r) for r in ranges])))
+        if options.sampled:
+            size, low, high = _sampled_channels(footprints, options)
+        else:
+            size = options.scalew or float(np.median(np.concatenate([np.diff(r) for r in ranges])))
         number = max(_count_channels((high - low) / size), 1)
         centers = low + size * (np.arange(number) + 0.5)
         return low + size * np.arange(number + 1.0), centers, True
@@ -262,6 +294,28 @@ def _channels(footprints, options, native_wave):
     # the product holds middles in single precision; the channels are those that it tells
     centers = (0.5 * (edges[:-1] + edges[1:])).astype(np.float32).astype(float)
     return edges, centers, False
+
+
+def _sampled_channels(footprints, options):
+    """Size of the channels and limits of the first and last, um, from the middles of pixels."""
+    middles = [np.sort(_middles(f), axis=1) for f in footprints]
+    size = options.scalew or float(min(np.diff(m, axis=1).min() for m in middles))
+    low = min(m.min() for m in middles) - 0.5 * size
+    high = max(m.max() for m in middles) + 0.5 * size
+    if options.wavemin is not None:
+        low = options.wavemin
+    if options.wavemax is not None:
+        high = options.wavemax
+    return size, low, high
+
+
+def _middles(footprint):
+    """Wavelengths of the middles of pixels in the lit rows of a cutout, um."""
+    columns, rows = footprint.middles
+    along = footprint.along(columns, rows)
+    lit = ((along > footprint.limits[0]) & (along < footprint.limits[1])).any(axis=1)
+    first, last = footprint.columns
+    return footprint.wavelength.at_middles(rows[lit], first, last + 1)
 
 
 def _bandpass(footprint):

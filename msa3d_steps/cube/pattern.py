@@ -4,7 +4,7 @@ Nothing is taken from file names, file order or the number of files. A *step* is
 whose slits lie on the same line of the sky up to pointing jitter; a *dither* is a place along it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -51,6 +51,8 @@ class Pattern:
         their median.
     step_size, dither_size : float
         Median distance of neighbouring steps and dithers, arcsec; 0 where there is only one.
+    angle : numpy.ndarray or None
+        Shape ``(n,)``: position angle of each slit (increasing ``y_slit``), degrees east of north.
     """
 
     step: np.ndarray
@@ -60,6 +62,12 @@ class Pattern:
     along: np.ndarray
     step_size: float
     dither_size: float
+    angle: np.ndarray | None = None
+
+    @property
+    def n_angles(self):
+        """Number of directions of slits on the sky."""
+        return int(self.turned.max()) + 1
 
     @property
     def n_steps(self):
@@ -103,7 +111,8 @@ def find_pattern(cutouts):
         width.append(w)
         height.append(h)
     visit = np.array([c.visit for c in cutouts])
-    return sort_offsets(across, along, turned, exposure, visit, width, height)
+    found = sort_offsets(across, along, turned, exposure, visit, width, height)
+    return replace(found, angle=angle)
 
 
 def sort_offsets(across, along, turned, exposure, visit, width, height):

@@ -164,12 +164,14 @@ def _affine(node):
 
 def _polynomial(node):
     coefficients = node.get("coefficients").array().astype(float)
+    if coefficients.ndim != 2:
+        return None
     domain, window = (
         [tuple(_plain(pair)) for pair in _plain(node.get(key))] if node.get(key) else None
         for key in ("domain", "window")
     )
     default = [(-1, 1)] * 2
-    if coefficients.ndim != 2 or (domain or default) != (window or default):
+    if (domain or default) != (window or default):
         return None
     return transforms.polynomial(coefficients)
 

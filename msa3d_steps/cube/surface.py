@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -81,6 +81,23 @@ class Surface:
         stop = last + 1 if stop is None else stop
         return self._on(basis[:, start - first : stop - first + 1], rows)
 
+    def at_middles(self, rows, start, stop):
+        """Evaluate the surface at the middles of pixels along the dispersion.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Shape ``(m,)``, 0-based pixel coordinates along the slit.
+        start, stop : int
+            First and last + 1 pixel.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(m, stop - start)``.
+        """
+        return self(np.arange(float(start), float(stop)), rows)
+
     def _on(self, basis, rows):
         """Evaluate with the polynomials of some columns, shape ``(degree + 1, n)``."""
         terms = self.coefficients @ basis
@@ -94,14 +111,22 @@ class Dispersion:
 
     Parameters
     ----------
-    edges : numpy.ndarray
-        Shape ``(nx + 1,)``: wavelengths of the pixel edges, um.
+    middles : numpy.ndarray
+        Shape ``(nx,)``: wavelengths of the middles of pixels, um.
     columns : tuple of int
         First and last column that has data.
     """
 
-    edges: np.ndarray
+    middles: np.ndarray
     columns: tuple
+
+    @cached_property
+    def edges(self):
+        """Wavelengths of the pixel edges, um; shape ``(nx + 1,)``."""
+        middles = self.middles
+        inner = 0.5 * (middles[1:] + middles[:-1])
+        ends = 1.5 * middles[[0, -1]] - 0.5 * middles[[1, -2]]
+        return np.concatenate([ends[:1], inner, ends[1:]])
 
     def __call__(self, columns, rows):
         """Interpolate on a grid, as `Surface` does."""
@@ -114,6 +139,10 @@ class Dispersion:
         start = first if start is None else start
         stop = last + 1 if stop is None else stop
         return np.tile(self.edges[start : stop + 1], (len(rows), 1))
+
+    def at_middles(self, rows, start, stop):
+        """Give the wavelengths at the middles of pixels, as `Surface` does."""
+        return np.tile(self.middles[start:stop], (len(rows), 1))
 
 
 def fit_surfaces(sample, n_rows, columns):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from msa3d_steps.cube.combine import _covered
 from msa3d_steps.cube.overlap import MAX_SIDES, clip_spaxels, drop_rows, rebin_rows
+from msa3d_steps.cube.strips import _covered
 
 
 def rotation(angle, scale=1.0):

@@ -12,6 +12,7 @@ from scene import Blob, pattern, real_template, sample, survey, synthetic_templa
 
 from msa3d_steps.cube.combine import CombineOptions, combine
 from msa3d_steps.cube.grid import GridOptions, make_grid
+from msa3d_steps.cube.layout import Layout
 from msa3d_steps.cube.pattern import find_pattern
 from msa3d_steps.cube.sources import cutout_from_slit
 from msa3d_steps.cube.tangent import to_plane
@@ -81,10 +82,10 @@ def measure(known, grid_options, options=None, change=None):
     continuum, line = change(known.continuum), change(known.line)
     options = options or CombineOptions()
     grid = make_grid([c.footprint for c in continuum], grid_options, known.prism)
-    turned = find_pattern(continuum).turned
+    found = find_pattern(continuum)
     inside = (grid.centers > known.band[0]) & (grid.centers < known.band[1])
     image, lines = (
-        np.nan_to_num(combine(c, turned, grid, options).data) * grid.scale**2
+        np.nan_to_num(combine(Layout(c, found, grid, options)).data) * grid.scale**2
         for c in (continuum, line)
     )
     ratio = image.sum(axis=(1, 2))[inside] / known.blobs[0].spectrum(grid.centers[inside])
@@ -176,7 +177,7 @@ def test_one_of_two_dithers_missing(synthetic, scale, monkeypatch):
     found = measure(known, GridOptions(scalexy=scale), change=lose)
     assert abs(found.continuum) < 0.001
     assert abs(found.line) < 0.001
-    monkeypatch.setattr("msa3d_steps.cube.combine._Group._level", lambda *_: None)
+    monkeypatch.setattr("msa3d_steps.cube.strips.Group._level", lambda *_: None)
     plain = measure(known, GridOptions(scalexy=scale), change=lose)
     assert abs(plain.continuum) > 0.009
 
@@ -213,7 +214,7 @@ def deepen(cutouts):
 
 def test_plain_drizzle_fails_here(made, monkeypatch):
     """Without levelling the same survey is off by more than 1%, so the test above can fail."""
-    monkeypatch.setattr("msa3d_steps.cube.combine._Group._level", lambda *_: None)
+    monkeypatch.setattr("msa3d_steps.cube.strips.Group._level", lambda *_: None)
     found = measure(made, GridOptions(scalexy=0.1), change=deepen)
     assert max(abs(found.continuum), abs(found.line)) > 0.01
 
@@ -258,7 +259,7 @@ def test_uniform_scene_is_uniform(made, options, system):
         for c in made.continuum
     ]
     grid = make_grid([c.footprint for c in flat], GridOptions(coord_system=system), False)
-    data = combine(flat, find_pattern(flat).turned, grid, options).data
+    data = combine(Layout(flat, find_pattern(flat), grid, options)).data
     assert np.nanmin(data) == pytest.approx(1, abs=2e-6)
     assert np.nanmax(data) == pytest.approx(1, abs=2e-6)
 
@@ -280,9 +281,9 @@ def test_errors_describe_the_scatter(known, scale, weighting):
         noise = sigma * rng.standard_normal(sigma.shape)
         noisy.append(replace(cutout, data=(cutout.data + noise).astype(np.float32)))
     grid = make_grid([c.footprint for c in clean], GridOptions(scalexy=scale), known.prism)
-    turned = find_pattern(clean).turned
+    found = find_pattern(clean)
     options = CombineOptions(weighting)
-    a, b = (combine(c, turned, grid, options) for c in (clean, noisy))
+    a, b = (combine(Layout(c, found, grid, options)) for c in (clean, noisy))
     pull = ((b.data - a.data) / a.err)[np.isfinite(a.data)]
     np.testing.assert_array_equal(a.err, b.err)
     assert pull.std() == pytest.approx(1, abs=0.02)
@@ -299,7 +300,7 @@ def test_both_detectors_meet(synthetic):
     slits += survey(second, offsets, [blob], sampling=sample(second.wcs, second.shape, (-2.4, 2.4)))
     cutouts = [cutout_from_slit(s, s.meta, s.meta.filename) for s in slits]
     grid = make_grid([c.footprint for c in cutouts], GridOptions(), False)
-    voxels = combine(cutouts, find_pattern(cutouts).turned, grid, CombineOptions())
+    voxels = combine(Layout(cutouts, find_pattern(cutouts), grid, CombineOptions()))
     flux = np.nansum(voxels.data, axis=(1, 2)) * grid.scale**2 / blob.spectrum(grid.centers)
     inside = ((grid.centers > 1.01) & (grid.centers < 1.2)) | (
         (grid.centers > 1.25) & (grid.centers < 1.44)
@@ -312,15 +313,17 @@ def test_both_detectors_meet(synthetic):
 def test_exposure_time(made):
     """Where steps tile the sky each place is seen seven times: 7000 s."""
     grid = make_grid([c.footprint for c in made.continuum], GridOptions(scalexy=0.2), False)
-    turned = find_pattern(made.continuum).turned
-    voxels = combine(made.continuum, turned, grid, CombineOptions())
+    found = find_pattern(made.continuum)
+    voxels = combine(Layout(made.continuum, found, grid, CombineOptions()))
     middle = voxels.time[grid.n_wave // 2, grid.ny // 2, grid.nx // 2]
     assert middle == pytest.approx(7000 * 0.1958 / 0.2, rel=0.02)  # with the gaps between slits
 
 
 def test_threads_change_nothing(made):
     grid = make_grid([c.footprint for c in made.continuum], GridOptions(scalexy=0.05), False)
-    turned = find_pattern(made.continuum).turned
-    one, four = (combine(made.continuum, turned, grid, CombineOptions(threads=n)) for n in (1, 4))
+    found = find_pattern(made.continuum)
+    one, four = (
+        combine(Layout(made.continuum, found, grid, CombineOptions(threads=n))) for n in (1, 4)
+    )
     for name in ("data", "err", "weight", "time", "exposures"):
         np.testing.assert_array_equal(getattr(one, name), getattr(four, name))

@@ -1,0 +1,1 @@
+"""The cube that explains the exposures, instead of their weighted mean."""

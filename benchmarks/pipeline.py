@@ -123,7 +123,7 @@ def the_plain_way(files, every):
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for label, source in found.items():
-            options = CombineOptions("drizzle", 1.0, 1.0, 1)
+            options = CombineOptions()
             build_cube(source, GridOptions(), options).save(str(Path(folder) / f"{label}.fits"))
     building = (time.perf_counter() - start) * len(files) / len(files[::every])
     return opening + building, opening

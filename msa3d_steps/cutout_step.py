@@ -9,7 +9,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from msa3d_steps.cube.correction import correct_slit, corrected_source
 from msa3d_steps.cube.inputs import Selection, find_members
 from msa3d_steps.cube.slits import NotSlitsError, open_model, slits_of, source_of_slit
-from msa3d_steps.cube.sources import Source, cutout_from_slit
+from msa3d_steps.cube.sources import Source, cutout_from_slit, tell_apart
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
 
@@ -33,6 +33,9 @@ class MSA3DCutoutStep(MSA3DStep):
 
     companions = ()
     """Other sources of the run, for a step that is given one source of it."""
+
+    references_used = ()
+    """Types and names of the reference files that it has read."""
 
     outcome = "COMPLETE"
     """What ``meta.cal_step`` says where cutouts were corrected."""
@@ -213,16 +216,16 @@ class MSA3DCutoutStep(MSA3DStep):
         self.problems.extend(selection.not_among(sources.values()))
         self.see(list(sources.values()))
         done = {}
-        for label, source in sorted(sources.items()):
+        for key, source in sorted(sources.items()):
             if not selection.wants(source) or not source.cutouts:
                 continue
             try:
                 corrections = self.corrections(source)
             except InputError as err:
                 problem = err.problem
-                self.complain(replace(problem, message=f"source {label}: {problem.message}"))
+                self.complain(replace(problem, message=f"source {source.title}: {problem.message}"))
                 continue
-            for (number, slit), correction in zip(slits[label], corrections, strict=True):
+            for (number, slit), correction in zip(slits[key], corrections, strict=True):
                 if correction is not None:
                     correct_slit(slit, correction)
                     self.record(slit, correction)
@@ -235,7 +238,7 @@ class MSA3DCutoutStep(MSA3DStep):
             self.finish(model, done.get(number, []))
 
     def _sort(self, models):
-        """Sort slits by source; one that cannot be used is noted and stays as it is."""
+        """Sort slits by source and disperser; one that cannot be used is noted, and stays."""
         slits, sources = {}, {}
         for number, model in enumerate(models):
             name = model.meta.filename or f"model {number + 1}"
@@ -245,8 +248,8 @@ class MSA3DCutoutStep(MSA3DStep):
                 self.complain(err.problem)
                 continue
             for slit, meta, header in found:
-                source = source_of_slit(slit)
-                source = sources.setdefault(source.label, source)
+                source = source_of_slit(slit, meta)
+                source = sources.setdefault(source.key, source)
                 try:
                     # a source-based model has the slits of many files
                     cutout = cutout_from_slit(slit, meta, getattr(meta, "filename", None) or name)
@@ -256,7 +259,8 @@ class MSA3DCutoutStep(MSA3DStep):
                 self.note(slit, cutout)
                 source.cutouts.append(cutout)
                 source.headers.append(header)
-                slits.setdefault(source.label, []).append((number, slit))
+                slits.setdefault(source.key, []).append((number, slit))
+        tell_apart(sources.values())
         return slits, sources
 
 

@@ -108,6 +108,7 @@ def test_parameter_references_are_the_defaults(path):
     }  # fmt: skip
     published = {
         "msa3d_spec2_go2136": {"barshadow.skip", "pathloss.skip"},
+        "msa3d_cube_go2136": {"method", "weighting", "coord_system", "linear_wave"},
         "msa3d_outlier_go2136": {
             "method", "sigclip", "sigfrac", "niter", "line_width", "read_noise",
         },

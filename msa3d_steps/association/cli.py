@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msa3d_steps import __version__
 from msa3d_steps.association.exposures import KINDS
+from msa3d_steps.association.from_cube import rebuild
 from msa3d_steps.association.report import BOTH, NONE, ONE, table
 from msa3d_steps.association.sifting import Choice
 from msa3d_steps.association.survey import scan
@@ -30,6 +31,7 @@ examples:
   msa3d_asn rates -o cubes --sources=1345,8512
   msa3d_asn rates --grating=G140H --msa-id=3
   msa3d_asn night1 night2/*_cal.fits    folders and files
+  msa3d_asn --from-cube x_s3d.fits cals the run file that made this cube
 """
 PLAIN = str.maketrans({BOTH: "#", ONE["NRS1"]: "1", ONE["NRS2"]: "2", NONE: "."})
 """Marks for terminals that do not know the others."""
@@ -48,8 +50,13 @@ def main(arguments=None):
     int
         Exit status.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.paths and not options.from_cube:
+        parser.error("name folders of exposures, or files")
     try:
+        if options.from_cube:
+            return _run_from_cube(options)
         _run(options)
     except (InputError, OSError) as err:
         sys.stderr.write(f"msa3d_asn: {err}\n")
@@ -66,8 +73,13 @@ def _parser():
         "msa3d_asn", description=DESCRIPTION, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("paths", nargs="+", metavar="FOLDER", help="folders of exposures, or files")
+    parser.add_argument("paths", nargs="*", metavar="FOLDER", help="folders of exposures, or files")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--from-cube", metavar="CUBE", type=Path,
+        help="write the association and the run file that made this cube, ..._s3d.fits, of its "
+        "exposures in FOLDER (that of the cube, and this one)",
+    )  # fmt: skip
     output = parser.add_argument_group("what is written")
     output.add_argument("-o", "--output", metavar="FOLDER", default=".", help="where to (.)")
     output.add_argument(
@@ -126,6 +138,20 @@ def _run(options):
         survey, options.output, options.sources, overwrite=options.overwrite
     )
     _show(f"\nassociation  {association}\nrun file     {run_file}\nnext         strun {run_file}")
+
+
+def _run_from_cube(options):
+    """Find out how a cube was made, and write it down; exit status 1 where files are missing."""
+    found = rebuild(options.from_cube, options.paths)
+    _show(found.summary())
+    if options.dry_run:
+        names = found.names(options.output)
+        _show(f"\nnot written (--dry-run): {names[0]}, {names[1].name}")
+    else:
+        association, run_file = found.write(options.output, options.overwrite)
+        command = found.command(run_file, association)
+        _show(f"\nassociation  {association}\nrun file     {run_file}\nnext         {command}")
+    return 1 if found.missing else 0
 
 
 def _show(text):

@@ -261,7 +261,7 @@ def pair_detectors(frames):
     """
     found, twins = {}, []
     for frame in sorted(frames, key=lambda f: str(f.path)):
-        pair = found.setdefault(frame.key, {})
+        pair = found.setdefault((frame.key, frame.grating), {})
         if frame.detector in pair:
             twins.append((frame, pair[frame.detector]))
         else:
@@ -274,5 +274,5 @@ def pair_detectors(frames):
 
 def _order(item):
     """Sort exposures with their number as a number."""
-    *activity, number = item[0]
-    return *activity, number.zfill(5)
+    (*activity, number), grating = item[0]
+    return *activity, number.zfill(5), grating

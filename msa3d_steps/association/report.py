@@ -39,9 +39,11 @@ def table(survey, width=100):
         Lines of text, without one at the end.
     """
     parts = ["\n".join(f"{name:<11}{text}" for name, text in _summary(survey))]
-    pattern = survey.pattern
-    for group in range(pattern.turned.max() + 1):
-        parts += _group(survey, pattern.turned == group, width)
+    of_grating = survey.by_grating()
+    for own in of_grating:
+        for group in range(own.pattern.turned.max() + 1):
+            title = f"{own.grating}, " if len(of_grating) > 1 else ""
+            parts += _group(own, own.pattern.turned == group, width, title)
     parts.append(_legend(survey))
     absent = missing(survey)
     remarks = [f"! {text}" for text in [*map(str, survey.problems), *absent]]
@@ -54,7 +56,7 @@ def table(survey, width=100):
 
 def _summary(survey):
     """Tell what the survey is, line by line."""
-    pattern, exposures = survey.pattern, survey.exposures
+    exposures = survey.exposures
     observations = ", ".join(survey.observations)
     what = "observation" if len(survey.observations) == 1 else "observations"
     yield "programme", f"{survey.program}, {what} {observations}"
@@ -72,7 +74,10 @@ def _summary(survey):
     if survey.sources:
         numbers = [str(s.source_id) for s in survey.sources]
         yield "sources", f"{len(numbers)}: {some_of(numbers)}"
-    yield "pattern", _pattern(pattern)
+    of_grating = survey.by_grating()
+    for number, own in enumerate(of_grating):
+        title = f"{own.grating}: " if len(of_grating) > 1 else ""
+        yield "" if number else "pattern", title + _pattern(own.pattern)
 
 
 def _pattern(pattern):
@@ -86,7 +91,7 @@ def _pattern(pattern):
     return text + " along them"
 
 
-def _group(survey, members, width):
+def _group(survey, members, width, title=""):
     """Draw the exposures whose slits have one direction, in as many blocks as the width asks."""
     pattern = survey.pattern
     angle = survey.exposures[int(np.argmax(members))].first.pointing.position_angle
@@ -108,7 +113,7 @@ def _group(survey, members, width):
             marks = "".join(f"{cells.get((s, dither), NONE):>{CELL}}" for s in columns)
             lines.append(left + marks)
         if first == 0:
-            lines.insert(0, f"  slits at position angle {angle:.1f} deg, offsets in arcsec")
+            lines.insert(0, f"  {title}slits at position angle {angle:.1f} deg, offsets in arcsec")
         yield "\n".join(lines)
 
 
@@ -140,7 +145,7 @@ def _legend(survey):
     used = {tuple(e.frames) for e in survey.exposures}
     words = [f"{BOTH} NRS1 and NRS2"] if DETECTORS in used else []
     words += [f"{ONE[d]} {d} only" for d in DETECTORS if (d,) in used]
-    if _holes(survey):
+    if any(_holes(own) for own in survey.by_grating()):
         words.append(f"{NONE} missing")
     return "  " + "   ".join(words)
 
@@ -173,18 +178,37 @@ def missing(survey):
     -------
     list of str
         Steps and dithers without exposure, exposures without one detector, and steps between which
-        there is room; empty where the pattern is complete.
+        there is room, for each grating; empty where the pattern is complete.
     """
+    lines = _of_each(survey, _missing_places)
+    absent = _absent_numbers(survey)
+    if absent:
+        lines.append(f"not here, by their numbers: {some_of(absent)}")
+    return lines + _of_each(survey, _missing_detectors)
+
+
+def _of_each(survey, tell):
+    """Tell something of each grating; it is named where there are several."""
+    parts = survey.by_grating()
+    return [
+        f"{own.grating}: {line}" if len(parts) > 1 else line for own in parts for line in tell(own)
+    ]
+
+
+def _missing_places(survey):
+    """Tell of steps and dithers without exposure."""
     lines = []
     holes = _holes(survey)
     for step in sorted({s for s, _ in holes}):
         dithers = [d + 1 for s, d in holes if s == step]
         noun = "dither" if len(dithers) == 1 else "dithers"
         lines.append(f"no exposure at step {step + 1}, {noun} {ranges(dithers)}")
-    lines += _gaps(survey)
-    absent = _absent_numbers(survey)
-    if absent:
-        lines.append(f"not here, by their numbers: {some_of(absent)}")
+    return lines + _gaps(survey)
+
+
+def _missing_detectors(survey):
+    """Tell of exposures without one detector."""
+    lines = []
     detectors = Counter(d for e in survey.exposures for d in e.missing)
     for detector, number in detectors.items():
         if number == len(survey.exposures):

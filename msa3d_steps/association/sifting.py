@@ -1,4 +1,4 @@
-"""Of all files in a folder, those of one survey: one programme, grating, configuration and kind."""
+"""Of all files in a folder, those of one survey: one programme and kind, one set of shutters."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Choice:
     kind : str or None
         ``uncal``, ``rate`` or ``cal``.
     grating : str or None
-        Grating, with its filter or without: ``G140H`` or ``G140H/F100LP``.
+        Grating, with its filter or without: ``G140H`` or ``G140H/F100LP``; all if not given.
     msa_ids : tuple of int
         MSA configurations (keyword MSAMETID) that belong together.
     metafile : pathlib.Path or None
@@ -133,7 +133,7 @@ def sift(files, choice):
     _read(files, sifted)
     _keep_spectra(sifted, files)
     _one_program(sifted)
-    _one_grating(sifted, choice)
+    _keep_grating(sifted, choice)
     _one_configuration(sifted, choice)
     return _one_kind(sifted, choice), sifted
 
@@ -193,32 +193,31 @@ def _one_program(sifted):
         )
 
 
-def _one_grating(sifted, choice):
-    """Keep one grating and filter; refuse to choose."""
+def _keep_grating(sifted, choice):
+    """Keep the grating and filter that is asked for; without a choice all stay."""
     gratings = Counter(f.grating for f in sifted.frames)
     if choice.grating:
         wanted = choice.grating.upper()
         sifted.keep(lambda f: wanted in (f.grating, f.grating.split("/")[0]))
         if not sifted.frames:
             raise InputError(f"there is no {wanted}; there are: {listed(gratings)}")
-    left = Counter(f.grating for f in sifted.frames)
+    left = sorted({f.grating for f in sifted.frames})
     if len(left) > 1:
-        example = next(iter(sorted(left)))
-        raise InputError(
-            f"there are several gratings or filters ({listed(left)}), and a cube has one; choose "
-            f"one, as with --grating={example}"
+        sifted.notes.append(
+            f"each source gets a cube for each of {', '.join(left)} (--grating={left[0]} takes one)"
         )
 
 
 def _one_configuration(sifted, choice):
-    """Keep one MSA configuration; refuse to choose."""
+    """Keep one MSA configuration for each grating; refuse to choose."""
     found = Counter(f.msa_id for f in sifted.frames)
+    pairs = {(f.grating, f.msa_id) for f in sifted.frames}
     if choice.msa_ids:
         sifted.keep(lambda f: f.msa_id in choice.msa_ids)
         if not sifted.frames:
             wanted = ", ".join(map(str, choice.msa_ids))
             raise InputError(f"there is no MSA configuration {wanted}; there are: {listed(found)}")
-    elif len(found) > 1:
+    elif len(pairs) > len({grating for grating, _ in pairs}):
         raise InputError(
             f"there are several MSA configurations, MSAMETID ({listed(found)}), and one survey "
             f"keeps its shutters open; choose one, as with --msa-id={min(found)} (or several, if "
@@ -232,13 +231,21 @@ def _one_kind(sifted, choice):
     for frame in sifted.frames:
         by_kind.setdefault(frame.kind, []).append(frame)
     distinct = {kind: len({(f.key, f.detector) for f in by_kind[kind]}) for kind in by_kind}
-    kind = choice.kind or max((k for k in PREFERENCE if k in distinct), key=distinct.get)
+    gratings = {k: {f.grating for f in frames} for k, frames in by_kind.items()}
+    kind = choice.kind or max(
+        (k for k in PREFERENCE if k in distinct), key=lambda k: (len(gratings[k]), distinct[k])
+    )
     if kind not in by_kind:
         have = " and ".join(k for k in KINDS if k in by_kind)
         raise InputError(f"there are no {kind} files; there are {have} files")
     if len(by_kind) > 1 and not choice.kind:
         sifted.notes.append(_why(kind, distinct))
     sifted.frames = by_kind[kind]
+    for grating in sorted(set().union(*gratings.values()) - gratings[kind]):
+        sifted.problems.append(
+            Problem(f"{grating} is left out: it has no {kind} files; take it by itself, with "
+                    f"--grating={grating}")
+        )  # fmt: skip
     exposures, twins = pair_detectors(sifted.frames)
     for frame, twin in twins:
         sifted.problems.append(

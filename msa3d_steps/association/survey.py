@@ -1,12 +1,13 @@
 """The slit-stepping survey in a folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msa3d_steps.association.metafile import find_metafiles
 from msa3d_steps.association.pointings import pattern_of_pointings
 from msa3d_steps.association.sifting import Choice, find_files, sift
 from msa3d_steps.cube.pattern import Pattern
+from msa3d_steps.cube.sources import optics_of
 from msa3d_steps.errors import InputError
 
 __all__ = ["Survey", "scan"]
@@ -23,7 +24,8 @@ class Survey:
     kind : str
         ``uncal``, ``rate`` or ``cal``.
     pattern : Pattern
-        Step and dither of each exposure.
+        Step and dither of each exposure, by the pointings alone; see `by_grating` where there are
+        several gratings.
     sources : tuple of SourceName
         Sources that have slits; as far as headers and metafile tell.
     known : frozenset of SourceName
@@ -64,9 +66,30 @@ class Survey:
         return tuple(sorted({e.first.key[1] for e in self.exposures}))
 
     @property
+    def gratings(self):
+        """Gratings and filters, as in ``G140H/F100LP``."""
+        return tuple(sorted({e.first.grating for e in self.exposures}))
+
+    @property
     def grating(self):
-        """Grating and filter."""
-        return self.exposures[0].first.grating
+        """Gratings and filters in words."""
+        return " and ".join(self.gratings)
+
+    def by_grating(self):
+        """Part the survey by gratings, each with the pattern of its own exposures.
+
+        Returns
+        -------
+        list of Survey
+            This one where there is one grating.
+        """
+        if len(self.gratings) == 1:
+            return [self]
+        parts = []
+        for grating in self.gratings:
+            own = tuple(e for e in self.exposures if e.first.grating == grating)
+            parts.append(replace(self, exposures=own, pattern=_pattern(own)))
+        return parts
 
     @property
     def msa_ids(self):
@@ -128,9 +151,6 @@ def scan(paths, choice=None):
     paths = [Path(p).expanduser() for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     files = find_files(paths)
     exposures, sifted = sift(files, choice)
-    pattern = pattern_of_pointings(
-        [e.first.pointing for e in exposures], [e.visit for e in exposures]
-    )
     metafiles, problems, notes = [], sifted.problems, sifted.notes
     kind = exposures[0].first.kind
     if kind != "cal":
@@ -143,7 +163,7 @@ def scan(paths, choice=None):
     return Survey(
         exposures=tuple(exposures),
         kind=kind,
-        pattern=pattern,
+        pattern=_pattern(exposures),
         sources=tuple(sorted(sources)),
         known=known,
         metafiles=tuple(m.path for m in metafiles),
@@ -151,6 +171,11 @@ def scan(paths, choice=None):
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _pattern(exposures):
+    """Find steps and dithers of exposures."""
+    return pattern_of_pointings([e.first.pointing for e in exposures], [e.visit for e in exposures])
 
 
 def _sources(exposures, metafiles):
@@ -168,5 +193,8 @@ def _product(exposures):
     frame = exposures[0].first
     observations = sorted({e.first.key[1] for e in exposures})
     span = observations[0] if len(observations) == 1 else f"{observations[0]}-{observations[-1]}"
-    grating, filter_ = frame.grating.lower().split("/")
-    return f"jw{frame.key[0]}-o{span}_{{source_id}}_nirspec_{filter_}-{grating}"
+    optics = {optics_of(e.first.grating) for e in exposures}
+    # with several gratings each cube's name tells its own
+    return f"jw{frame.key[0]}-o{span}_{{source_id}}_nirspec" + "".join(
+        f"_{name}" for name in optics if len(optics) == 1
+    )

@@ -9,7 +9,7 @@ from msa3d_steps.errors import InputError
 from msa3d_steps.whole import replace_whole
 from msa3d_steps.words import counted
 
-__all__ = ["file_names", "write"]
+__all__ = ["association_of", "check_names", "file_names", "path_from", "write", "write_texts"]
 
 UPWARD = 2
 """A path that climbs higher than this many folders is written in full."""
@@ -65,43 +65,92 @@ def write(survey, folder=".", sources=(), parameters=None, overwrite=False):
     sources = survey.select(sources or ())
     folder = Path(folder).expanduser()
     association, run_file = file_names(survey, folder)
-    _check_names(survey, association, run_file, overwrite)
-    members = [
-        {"expname": _path_from(folder, path), "exptype": "science"} for path in survey.members
-    ]
-    asn = {
-        "asn_type": "spec3", "asn_rule": "DMS_Level3_Base", "asn_id": "a3001", "asn_pool": "none",
-        "program": survey.program, "version_id": None,
-        "products": [{"name": survey.product, "members": members}],
-    }  # fmt: skip
+    if Path(survey.product).name != survey.product or not survey.product.strip():
+        raise InputError(
+            f"the product name {survey.product!r} is no plain name; give it without folders"
+        )
+    check_names([association, run_file], overwrite)
+    members = [path_from(folder, path) for path in survey.members]
+    asn = association_of(survey.program, survey.product, members)
     inputs = {"members": [association.name]}
     if len(survey.metafiles) == 1:
-        inputs["msa_metafile"] = _path_from(folder, survey.metafiles[0])
+        inputs["msa_metafile"] = path_from(folder, survey.metafiles[0])
     inputs["product_name"] = survey.product
     title = f"{_title(survey)}. Run it: strun {run_file.name} [--maximum_cores=all ...]"
     known = [str(s.source_id) for s in survey.sources]
     text = render(survey.kind, title, inputs, sources, known, parameters)
+    write_texts({association: json.dumps(asn, indent=1) + "\n", run_file: text})
+    return association, run_file
+
+
+def association_of(program, product, members):
+    """Make an association.
+
+    Parameters
+    ----------
+    program : str
+        Number of the programme.
+    product : str
+        Name of the product.
+    members : sequence of str
+        Exposures, all of them science.
+
+    Returns
+    -------
+    dict
+        The association.
+    """
+    return {
+        "asn_type": "spec3", "asn_rule": "DMS_Level3_Base", "asn_id": "a3001", "asn_pool": "none",
+        "program": program, "version_id": None,
+        "products": [
+            {"name": product, "members": [{"expname": m, "exptype": "science"} for m in members]}
+        ],
+    }  # fmt: skip
+
+
+def write_texts(texts):
+    """Write files, each whole or not at all.
+
+    Parameters
+    ----------
+    texts : dict
+        Content by path; all in one folder, which is made if it is not there.
+
+    Raises
+    ------
+    InputError
+        Where they cannot be written.
+    """
+    folder = next(iter(texts)).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replace_whole(association) as path:
-            path.write_text(json.dumps(asn, indent=1) + "\n", encoding="utf-8")
-        with replace_whole(run_file) as path:
-            path.write_text(text, encoding="utf-8")
+        for path, text in texts.items():
+            with replace_whole(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except OSError as err:
         raise InputError(
             f"cannot be written to ({err.strerror or err}); choose another folder with --output",
             str(folder),
         ) from err
-    return association, run_file
 
 
-def _check_names(survey, association, run_file, overwrite):
-    """Refuse names that lead elsewhere or are taken."""
-    if Path(survey.product).name != survey.product or not survey.product.strip():
-        raise InputError(
-            f"the product name {survey.product!r} is no plain name; give it without folders"
-        )
-    taken = [path for path in (association, run_file) if path.exists()]
+def check_names(paths, overwrite):
+    """Refuse names that are taken.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        Files that shall be written.
+    overwrite : bool
+        Whether they may be replaced.
+
+    Raises
+    ------
+    InputError
+        Where one is there and may not.
+    """
+    taken = [path for path in paths if path.exists()]
     if taken and not overwrite:
         raise InputError(
             "is there already; give --overwrite to replace it, or another folder with --output",
@@ -109,8 +158,19 @@ def _check_names(survey, association, run_file, overwrite):
         )
 
 
-def _path_from(folder, path):
-    """Write a path as seen from a folder, or in full where it lies far away."""
+def path_from(folder, path):
+    """Write a path as seen from a folder, or in full where it lies far away.
+
+    Parameters
+    ----------
+    folder, path : pathlib.Path
+        Both.
+
+    Returns
+    -------
+    str
+        The path.
+    """
     path = path.resolve()
     relative = os.path.relpath(path, folder.resolve())
     return relative if Path(relative).parts.count("..") <= UPWARD else str(path)
@@ -118,8 +178,9 @@ def _path_from(folder, path):
 
 def _title(survey):
     """Word what the run file is for."""
-    pattern = survey.pattern
-    return (
-        f"{survey.grating}, {counted(pattern.n_steps, 'step')} x "
-        f"{counted(pattern.n_dithers, 'dither')}, {counted(len(survey.members), 'file')}"
-    )
+    patterns = [
+        f"{own.grating}, {counted(own.pattern.n_steps, 'step')} x "
+        f"{counted(own.pattern.n_dithers, 'dither')}"
+        for own in survey.by_grating()
+    ]
+    return f"{'; '.join(patterns)}, {counted(len(survey.members), 'file')}"

@@ -66,24 +66,19 @@ class MSA3DBackgroundStep(MSA3DCutoutStep):
         """Give the sky at the pixels of the cutouts of a source; see `MSA3DCutoutStep`."""
         for cutout, header in zip(source.cutouts, source.headers, strict=True):
             _refuse_twice(cutout, header)
-        dispersers = sorted({c.disperser for c in source.cutouts})
-        spectra = {name: self._spectrum_of(source, name) for name in dispersers}
+        spectrum = self._spectrum_of(source)
         if self.save_spectrum:
-            for name in dispersers:
-                self._save(spectra[name], source, name if len(dispersers) > 1 else "")
-        return [_correction(c, spectra[c.disperser], self.spectrum) for c in source.cutouts]
+            self._save(spectrum, source)
+        return [_correction(c, spectrum, self.spectrum) for c in source.cutouts]
 
-    def _spectrum_of(self, source, disperser):
-        """Give the spectrum of the sky through a disperser."""
+    def _spectrum_of(self, source):
+        """Give the spectrum of the sky through the disperser of a source."""
         if self._model is not None:
-            log.info("%s: background of %s subtracted", source.label, self.spectrum)
+            log.info("%s: background of %s subtracted", source.title, self.spectrum)
             return self._model
-        blanks = [s for s in self._blanks if self.use_background_slits or s.label == source.label]
-        own, *blanks = (
-            [c for c in s.cutouts if c.disperser == disperser] for s in [source, *blanks]
-        )
-        if source.kind == "background":  # it is among the blanks
-            own = []
+        same = [s for s in self._blanks if s.disperser == source.disperser]
+        blanks = [s.cutouts for s in same if self.use_background_slits or s.label == source.label]
+        own = [] if source.kind == "background" else source.cutouts  # it is among the blanks
         try:
             sky = measure_sky(own, blanks, self.smoothing or None, self.most_lost / 100)
         except InputError as err:
@@ -91,23 +86,20 @@ class MSA3DBackgroundStep(MSA3DCutoutStep):
             raise InputError(err.problem.message, first.file, first.slit) from err
         log.info(
             "%s: background of %.4g MJy/sr (median) subtracted, known to %.2g",
-            source.label, np.median(sky.brightness), np.median(sky.uncertainty),
+            source.title, np.median(sky.brightness), np.median(sky.uncertainty),
         )  # fmt: skip
         return sky
 
-    def _save(self, spectrum, source, disperser):
+    def _save(self, spectrum, source):
         """Write the spectrum that is subtracted from a source."""
         asked = self.asked_stem() or self.remove_suffix(source.cutouts[0].file.split(".")[0])[0]
-        middle = f"_{disperser.lower().replace('/', '-')}" if disperser else ""
-        path = (
-            self.output_folder() / f"{product_stem(source, _named(asked, source))}{middle}_sky.ecsv"
-        )
+        path = self.output_folder() / f"{product_stem(source, _named(asked, source))}_sky.ecsv"
         try:
             write_spectrum(spectrum, path)
         except OSError as err:
             problem = not_written(str(path), err)
             raise InputError(problem.message, problem.file) from err
-        log.info("%s: the spectrum is in %s", source.label, path)
+        log.info("%s: the spectrum is in %s", source.title, path)
 
 
 def _named(stem, source):

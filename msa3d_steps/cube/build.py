@@ -5,8 +5,12 @@ import logging
 import numpy as np
 
 from msa3d_steps.cube.combine import combine
+from msa3d_steps.cube.correlation import correlate
+from msa3d_steps.cube.ends import leave_out_ends
 from msa3d_steps.cube.grid import make_grid
-from msa3d_steps.cube.model import make_model
+from msa3d_steps.cube.inverse.solve import invert
+from msa3d_steps.cube.layout import Layout
+from msa3d_steps.cube.model import make_model, set_sharpness
 from msa3d_steps.cube.pattern import find_pattern
 from msa3d_steps.errors import InputError
 
@@ -39,28 +43,28 @@ def build_cube(source, grid_options, combine_options):
     """
     if not source.cutouts:
         raise InputError("none of its slits can be used")
-    dispersers = {}
-    for cutout in source.cutouts:
-        dispersers.setdefault(cutout.disperser, cutout.file)
-    if len(dispersers) > 1:
-        found = ", ".join(f"{name} ({file})" for name, file in sorted(dispersers.items()))
-        raise InputError(
-            f"the exposures were taken with different gratings or filters: {found}; "
-            "make one association for each"
-        )
     _check_weights(source, combine_options.weighting)
     pattern = find_pattern(source.cutouts)
-    prism = next(iter(dispersers)).upper().startswith("PRISM")
+    prism = source.disperser.upper().startswith("PRISM")
     grid = make_grid([c.footprint for c in source.cutouts], grid_options, native_wave=prism)
     log.debug("%s: steps %s, dithers %s", source.label, pattern.step, pattern.dither)
-    voxels = combine(source.cutouts, pattern.turned, grid, combine_options)
+    layout = Layout(source.cutouts, pattern, grid, combine_options)
+    voxels = combine(layout)
+    leave_out_ends(voxels, source.cutouts, [s.spaxels for s in layout.strips], grid)
     if not np.isfinite(voxels.data).any():
         ra, dec = source.cutouts[0].footprint.center
         raise InputError(
             f"no pixel falls into the cube, whose middle is at {grid.ra_center:.5f}, "
             f"{grid.dec_center:+.5f} degrees; the data are at {ra:.5f}, {dec:+.5f}"
         )
-    return make_model(source, grid, voxels, pattern, grid_options, combine_options)
+    if combine_options.method == "inverse":
+        voxels, sharpness, layout = invert(source.cutouts, grid, combine_options, voxels)
+    else:
+        sharpness = None
+    correlation = correlate(layout, voxels.err)
+    model = make_model(source, grid, voxels, correlation, pattern, grid_options, combine_options)
+    set_sharpness(model, sharpness)
+    return model
 
 
 def _check_weights(source, weighting):

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from msa3d_steps.cube.provenance import Member
 from msa3d_steps.cube.reading import (
     add_entry,
     cutouts_of_model,
     read_exposure,
 )
+from msa3d_steps.cube.sources import tell_apart
 from msa3d_steps.errors import InputError, Problem
 
 __all__ = [
@@ -77,7 +79,7 @@ class Selection:
 
     def not_among(self, known):
         """Say which of the names are those of no known source: a list of Problem."""
-        labels = ", ".join(sorted(source.label for source in known)) or "none"
+        labels = ", ".join(sorted({source.label for source in known})) or "none"
         return [
             Problem(f"there is no source {wanted}; there are: {labels}")
             for wanted in self.names
@@ -99,7 +101,7 @@ class Collection:
     Parameters
     ----------
     sources : list of Source
-        The sources, by label.
+        The sources, by label and disperser.
     problems : list of Problem
         Files and slits that are left out.
     left_out : list of Source
@@ -162,7 +164,7 @@ def find_members(inputs):
 
 
 def collect_sources(members, selection):
-    """Read all exposures and sort their slits by source.
+    """Read all exposures and sort their slits by source and disperser.
 
     Parameters
     ----------
@@ -184,14 +186,17 @@ def collect_sources(members, selection):
         for source in exposure.left_out:
             left_out.setdefault(source.label, source)
         for source in exposure.sources:
-            found.setdefault(source.label, source)
+            found.setdefault(source.key, source)
         for entry in exposure.entries:
-            add_entry(entry, found[entry.source.label])
+            add_entry(entry, found[entry.source.key])
+        for key in {entry.source.key for entry in exposure.entries}:
+            found[key].members.append(Member(exposure.name, exposure.size))
         log.debug("%s: %d slits", exposure.name, exposure.n_slits)
     known = [*found.values(), *left_out.values()]
     problems += selection.not_among(known)
     # a source without cutouts has a problem for each of its slits already
-    sources = [found[label] for label in sorted(found) if found[label].cutouts]
+    sources = [found[key] for key in sorted(found) if found[key].cutouts]
+    tell_apart(sources)
     return Collection(sources, problems, [left_out[k] for k in sorted(left_out)])
 
 

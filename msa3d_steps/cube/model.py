@@ -9,15 +9,19 @@ from stdatamodels.jwst.datamodels import SlitModel
 from stdatamodels.jwst.datamodels.dqflags import pixel as dqflags
 
 import msa3d_steps
+from msa3d_steps.cube.registration.offsets import Move
 from msa3d_steps.cube.tangent import ARCSEC, from_plane
 from msa3d_steps.datamodels import MSACubeModel
 
-__all__ = ["make_model"]
+__all__ = ["make_model", "set_sharpness"]
+
+KEYWORDS = [f"correlation_{side}_{number}" for number in (1, 10) for side in (3, 5, 7)]
+"""Apertures whose factors are keywords: side in spaxels and number of channels."""
 
 NO_COVERAGE = dqflags["DO_NOT_USE"] | dqflags["NON_SCIENCE"]
 
 
-def make_model(source, grid, voxels, pattern, grid_options, combine_options):
+def make_model(source, grid, voxels, correlation, pattern, grid_options, combine_options):
     """Assemble the cube of one source.
 
     Parameters
@@ -28,6 +32,8 @@ def make_model(source, grid, voxels, pattern, grid_options, combine_options):
         The voxels.
     voxels : `~msa3d_steps.cube.combine.Voxels`
         Their values.
+    correlation : `~msa3d_steps.cube.correlation.Correlation`
+        How their errors add up.
     pattern : `~msa3d_steps.cube.pattern.Pattern`
         The pattern found.
     grid_options, combine_options : GridOptions, CombineOptions
@@ -50,8 +56,30 @@ def make_model(source, grid, voxels, pattern, grid_options, combine_options):
     _blend_headers(model, source)
     _set_metadata(model, source, pattern, grid, grid_options, combine_options)
     _set_wcs(model, grid)
-    model.exposure_table = _exposure_table(source, pattern, model)
+    model.exposure_table = _exposure_table(source, pattern, voxels, model)
+    _set_correlation(model, correlation)
     return model
+
+
+def set_sharpness(model, sharpness):
+    """Write the resolution of an inverse solution into its cube.
+
+    Parameters
+    ----------
+    model : MSACubeModel
+        The cube; changed in place.
+    sharpness : `~msa3d_steps.cube.inverse.resolution.Sharpness` or None
+        Its resolution; None for other methods, which leaves the cube as it is.
+    """
+    if sharpness is None:
+        return
+    meta = model.meta.msa3d
+    meta.smoothing, meta.sharper = sharpness.smoothing, sharpness.gained
+    meta.fwhm_across, meta.fwhm_along = sharpness.across, sharpness.along
+    meta.drizzle_fwhm_across = sharpness.drizzle_across
+    meta.drizzle_fwhm_along = sharpness.drizzle_along
+    if np.isfinite(sharpness.noise):
+        meta.noise_ratio = sharpness.noise
 
 
 @dataclass(frozen=True)
@@ -97,15 +125,18 @@ def _set_metadata(model, source, pattern, grid, grid_options, combine_options):
         "source_name": source.name,
         "n_steps": pattern.n_steps,
         "n_dithers": pattern.n_dithers,
+        "n_angles": pattern.n_angles,
         "n_exposures": len(times),
         "n_cutouts": len(cutouts),
         "step_size": pattern.step_size,
         "dither_size": pattern.dither_size,
         "coord_system": grid_options.coord_system,
         "cube_pa": grid.position_angle,
+        "method": combine_options.method,
         "weighting": combine_options.weighting,
         "slit_frac": combine_options.slit_frac,
         "pixfrac": combine_options.pixfrac,
+        **(source.registered or {"register": "none"}),
     }
     if source.ra is not None and source.dec is not None:
         meta.msa3d.source_ra, meta.msa3d.source_dec = float(source.ra), float(source.dec)
@@ -146,12 +177,34 @@ def _set_wcs(model, grid):
     model.meta.wcs.bounding_box = tuple((-0.5, n - 0.5) for n in grid.shape[::-1])
 
 
-def _exposure_table(source, pattern, model):
+def _set_correlation(model, correlation):
+    """Write the table, its factors for common apertures, and covariances."""
+    table = np.array(correlation.table, dtype=model.get_dtype("correlation_table"))
+    model.correlation_table = table
+    for row in table:
+        name = f"correlation_{row['spaxels']}_{row['channels']}"
+        if name in KEYWORDS:
+            setattr(model.meta.msa3d, name, float(row["factor"]))
+    model.covariance = [
+        {"channel": c.channel, "row": c.row, "column": c.column, "value": c.value}
+        for c in correlation.covariances
+    ]
+
+
+def _exposure_table(source, pattern, voxels, model):
+    moves = [
+        (*move.along_axes(cutout.footprint), move.across_err, move.along_err, move.kind)
+        for cutout, move in zip(
+            source.cutouts, source.moves or [Move()] * len(source.cutouts), strict=True
+        )
+    ]
+    samples = np.full((2, len(source.cutouts)), -1) if voxels.samples is None else voxels.samples
     rows = [
         (
             c.file, c.slit, c.detector, c.exposure, c.visit,
             pattern.step[i], pattern.dither[i], pattern.across[i], pattern.along[i],
-            c.exposure_time, c.used, c.rejected, c.outliers,
+            pattern.angle[i] % 360, *moves[i],
+            c.exposure_time, c.used, c.rejected, c.outliers, *samples[:, i],
         )
         for i, c in enumerate(source.cutouts)
     ]  # fmt: skip

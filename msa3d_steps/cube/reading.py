@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from stdatamodels.fits_support import FITS_HASH_KEY
 
+from msa3d_steps.cube.provenance import Member
 from msa3d_steps.cube.rawasdf import Tree
 from msa3d_steps.cube.rawfits import FitsFile, UnusualFileError
 from msa3d_steps.cube.rawwcs import wcs_from_node
@@ -81,7 +82,9 @@ class ExposureCutouts:
     n_slits : int
         Number of slits.
     rejected : Counter
-        Number of slits that cannot be used, by the label of their source.
+        Number of slits that cannot be used, by the key of their source.
+    size : int or None
+        Size of the file, bytes; None for a model.
     """
 
     name: str
@@ -91,6 +94,7 @@ class ExposureCutouts:
     sources: list = field(default_factory=list)
     n_slits: int = 0
     rejected: Counter = field(default_factory=Counter)
+    size: int | None = None
 
 
 def read_exposure(path, selection):
@@ -114,10 +118,12 @@ def read_exposure(path, selection):
         return ExposureCutouts(path.name, problems=[problem])
     try:
         with _PlainExposure(path) as exposure:
-            return _sort(path.name, exposure.slits(), selection)
+            result = _sort(path.name, exposure.slits(), selection)
     except Exception as err:
         log.debug("%s: opened by stdatamodels (%s: %s)", path, type(err).__name__, err)
-    return _read_with_stdatamodels(path, selection)
+        result = _read_with_stdatamodels(path, selection)
+    result.size = Member.of_file(path).size
+    return result
 
 
 def cutouts_of_model(name, model, selection):
@@ -159,17 +165,17 @@ def _sort(name, slits, selection):
     wanted, left_out = {}, {}
     for slit, meta, header in slits:
         result.n_slits += 1
-        source = source_of_slit(slit)
+        source = source_of_slit(slit, meta)
         if not selection.wants(source):
             left_out.setdefault(source.label, source)
             continue
-        wanted.setdefault(source.label, source)
+        wanted.setdefault(source.key, source)
         try:
             # a source-based model has the slits of many files
             cutout = cutout_from_slit(slit, meta, getattr(meta, "filename", None) or name)
         except InputError as err:
             result.problems.append(err.problem)
-            result.rejected[source.label] += 1
+            result.rejected[source.key] += 1
             continue
         result.entries.append(Entry(source, cutout, header))
     result.sources, result.left_out = list(wanted.values()), list(left_out.values())

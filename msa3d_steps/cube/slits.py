@@ -3,7 +3,7 @@
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import MultiExposureModel, MultiSlitModel
 
-from msa3d_steps.cube.sources import Source, source_label
+from msa3d_steps.cube.sources import Source, disperser_of, source_label
 from msa3d_steps.errors import InputError
 from msa3d_steps.whole import refuse_truncated
 
@@ -88,13 +88,15 @@ def _slits(model):
         yield model, model.meta, flat_metadata(model.meta)
 
 
-def source_of_slit(slit):
+def source_of_slit(slit, meta):
     """Make a source without cutouts from what a slit says of it.
 
     Parameters
     ----------
     slit : node
         The slit.
+    meta : node
+        Metadata of its exposure.
 
     Returns
     -------
@@ -104,7 +106,10 @@ def source_of_slit(slit):
     name = str(getattr(slit, "source_name", None) or "").strip()
     number = int(getattr(slit, "source_id", None) or 0)
     ra, dec = getattr(slit, "source_ra", None), getattr(slit, "source_dec", None)
-    return Source(source_label(number, name), number, name or str(number), ra, dec)
+    return Source(
+        source_label(number, name), number, name or str(number), ra, dec,
+        disperser=disperser_of(meta),
+    )  # fmt: skip
 
 
 def flat_metadata(meta):

@@ -9,7 +9,10 @@ from stdatamodels.jwst.datamodels.dqflags import pixel as dqflags
 from msa3d_steps.cube.footprint import Footprint, footprint_from_wcs
 from msa3d_steps.errors import InputError
 
-__all__ = ["Cutout", "Source", "cutout_from_slit", "source_label"]
+__all__ = [
+    "Cutout", "Source", "cutout_from_slit", "disperser_of", "optics_of", "source_label",
+    "tell_apart", "titles_of",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ class Cutout:
 
 @dataclass(repr=False)
 class Source:
-    """Everything that one cube is made of.
+    """Everything that one cube is made of: the cutouts of one source through one disperser.
 
     Parameters
     ----------
@@ -94,6 +97,16 @@ class Source:
         Its cutouts.
     headers : list of dict
         Metadata of the exposures by dotted names, one for each cutout.
+    disperser : str
+        Grating and filter of its cutouts, as in ``G140H/F100LP``.
+    told_apart : bool
+        Whether names must tell the disperser, since there are cutouts through others.
+    members : list of ~msa3d_steps.cube.provenance.Member
+        Files or models that its cutouts are from, and those that its background is measured in.
+    moves : list of ~msa3d_steps.cube.registration.offsets.Move
+        By how much each cutout was moved on the sky; empty if none was.
+    registered : dict
+        What is told of that in the metadata of the cube.
     """
 
     label: str
@@ -103,9 +116,24 @@ class Source:
     dec: float | None = None
     cutouts: list = field(default_factory=list)
     headers: list = field(default_factory=list)
+    disperser: str = ""
+    told_apart: bool = False
+    members: list = field(default_factory=list)
+    moves: list = field(default_factory=list)
+    registered: dict = field(default_factory=dict)
 
     def __repr__(self):
-        return f"Source({self.label}, {len(self.cutouts)} cutouts)"  # stpipe logs its arguments
+        return f"Source({self.title}, {len(self.cutouts)} cutouts)"  # stpipe logs its arguments
+
+    @property
+    def key(self):
+        """Label and disperser: what has a cube of its own."""
+        return self.label, self.disperser
+
+    @property
+    def title(self):
+        """Label, with the disperser where that must be told: ``s000008512_f100lp-g140h``."""
+        return f"{self.label}_{optics_of(self.disperser)}" if self.told_apart else self.label
 
     @property
     def kind(self):
@@ -115,6 +143,58 @@ class Source:
     def answers_to(self, wanted):
         """Whether a name given by a user means this source: its label, number or name."""
         return str(wanted).strip() in {self.label, str(self.source_id), self.name}
+
+
+def titles_of(keys):
+    """Name sources so that those through different dispersers are told apart.
+
+    Parameters
+    ----------
+    keys : iterable of tuple of str
+        Label and disperser of each.
+
+    Returns
+    -------
+    dict
+        `Source.title` by key.
+    """
+    sources = [Source(label, 0, "", disperser=disperser) for label, disperser in set(keys)]
+    tell_apart(sources)
+    return {source.key: source.title for source in sources}
+
+
+def tell_apart(sources):
+    """Make sources name their disperser where there are several dispersers.
+
+    Parameters
+    ----------
+    sources : collection of Source
+        All sources of a run; changed in place.
+    """
+    several = len({source.disperser for source in sources}) > 1
+    for source in sources:
+        source.told_apart = several
+
+
+def optics_of(disperser):
+    """Name a disperser, ``G140H/F100LP``, as in jwst's product names, ``f100lp-g140h``."""
+    return "-".join(reversed(disperser.lower().split("/")))
+
+
+def disperser_of(meta):
+    """Take grating and filter from the metadata of an exposure.
+
+    Parameters
+    ----------
+    meta : node
+        The metadata.
+
+    Returns
+    -------
+    str
+        As in ``G140H/F100LP``.
+    """
+    return f"{_get(meta, 'instrument.grating')}/{_get(meta, 'instrument.filter')}"
 
 
 def source_label(source_id, source_name):
@@ -216,7 +296,7 @@ def _cutout(slit, meta, file, name):
         detector=str(_get(meta, "instrument.detector") or "N/A"),
         exposure=_exposure(meta, file),
         visit=str(_get(meta, "observation.visit_id") or ""),
-        disperser=f"{_get(meta, 'instrument.grating')}/{_get(meta, 'instrument.filter')}",
+        disperser=disperser_of(meta),
         exposure_time=float(time or 0.0),
         pointing=pointing if None not in pointing else None,
         rejected=footprint.n_lit - int(usable.sum()),

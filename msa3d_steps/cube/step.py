@@ -10,10 +10,15 @@ from msa3d_steps.cube.build import build_cube
 from msa3d_steps.cube.combine import CombineOptions
 from msa3d_steps.cube.grid import GridOptions
 from msa3d_steps.cube.inputs import Collection, Selection, collect_sources, find_members
+from msa3d_steps.cube.inverse.solve import check_options as check_inverse
 from msa3d_steps.cube.naming import product_stem
+from msa3d_steps.cube.provenance import Origin, provenance_of
+from msa3d_steps.cube.registration.offsets import write_offsets
+from msa3d_steps.cube.registration.register import RegisterOptions, register
 from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError, Problem
 from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.parameters import command_of
 from msa3d_steps.tasks import number_of_cores
 from msa3d_steps.words import counted
 
@@ -23,7 +28,7 @@ log = logging.getLogger(__name__)
 
 FLOATS = (
     "scalexy", "scalew", "wavemin", "wavemax", "cube_pa", "ra_center", "dec_center",
-    "slit_frac", "pixfrac",
+    "slit_frac", "pixfrac", "clip_snr", "smoothing",
 )  # fmt: skip
 
 
@@ -35,12 +40,15 @@ class MSA3DCubeStep(MSA3DStep):
     key = None
     """What a pipeline writes into the cubes to know them by."""
 
+    origin = None
+    """The command that makes the cubes, where a pipeline of ours gives it; else `_origin`."""
+
     spec = """
     sources = force_list(default=None) # Sources to build, by label (s000000933), number or name; all if not given
     background_slits = boolean(default=False) # Build cubes of background slits (b...) too
     virtual_slits = boolean(default=False) # Build cubes of virtual slits (v...) too
-    scalexy = float(min=0, default=0.0) # Size of a spaxel, arcsec; 0 for the height of a detector pixel
-    scalew = float(min=0, default=0.0) # Size of a channel, um; 0 for the native dispersion
+    scalexy = float(min=0, default=0.0) # Size of a spaxel, arcsec; 0 for the height of a detector pixel (method=linear: a quarter of it)
+    scalew = float(min=0, default=0.0) # Size of a channel, um; 0 for the native dispersion (method=linear: the finest)
     wavemin = float(default=None) # Least wavelength, um; that of the data if not given
     wavemax = float(default=None) # Largest wavelength, um; that of the data if not given
     linear_wave = boolean(default=None) # Channels of one size; if not given, for gratings yes, for the prism no
@@ -50,16 +58,25 @@ class MSA3DCubeStep(MSA3DStep):
     dec_center = float(default=None) # Declination of the middle of the cube, degrees
     nspax_x = integer(min=1, default=None) # Number of spaxels in x, rounded up to be odd
     nspax_y = integer(min=1, default=None) # Number of spaxels in y, rounded up to be odd
-    weighting = option('drizzle', 'exptime', 'ivm', default='drizzle') # Weight of a pixel: equal, exposure time, or inverse read-noise variance
+    method = option('drizzle', 'linear', 'inverse', default='drizzle') # Pixels are shared out among the voxels that they cover (drizzle), or voxels are interpolated between them (linear); or the cube that explains the exposures is solved for (inverse; experimental)
+    smoothing = float(min=0.005, default=None) # With method=inverse, length over which the solution is smoothed, arcsec; chosen by the data if not given
+    weighting = option('drizzle', 'exptime', 'ivm', 'median', 'clipped', default='drizzle') # Weight of a pixel: equal, exposure time, or inverse read-noise variance; or median over the exposures of a step, or mean without outliers
+    clip_snr = float(min=0, default=4.0) # With weighting=clipped, standard deviations by which an exposure may differ from the others at a voxel
     slit_frac = float(default=1.0) # Part of the slit width that a pixel's light is dropped into, above 0, at most 1
     pixfrac = float(default=1.0) # The same for the height of the pixel along the slit
+    offset_file = string(default=None) # ASDF file of the offsets of the exposures: filename, raoffset, decoffset, units (arcsec), as for jwst's cube_build
+    register = option('none', 'self', 'image', default='none') # Measure the offsets of the exposures: from their overlap (self), and all of them together against an image (image)
+    image = string(default=None) # With register=image, a FITS image with a celestial WCS
+    save_offsets = boolean(default=False) # Write the offsets of the exposures as an offset_file (suffix offsets)
+    covariance = boolean(default=False) # Write the covariance of the spaxels of single channels
+    covariance_wave = float_list(default=None) # Wavelengths of these channels, um; the middle of the range if not given
     maximum_cores = string(default='half') # Cores for threads. Can be an integer, 'none', 'quarter', 'half', or 'all'
     output_use_model = boolean(default=True) # Use the file names in the cubes
     suffix = string(default='s3d') # Suffix of the cubes
     """  # noqa: E501
 
     def process(self, inputs):
-        """Build the cubes.
+        """Build the cubes: one for each source and disperser.
 
         Parameters
         ----------
@@ -86,6 +103,8 @@ class MSA3DCubeStep(MSA3DStep):
             )
             product, collection = members.product, collect_sources(members, selection)
         self.problems.extend(collection.problems)
+        collection.sources = self._register(collection.sources, product)
+        origin = self.origin or self._origin(product)
         cubes = ModelContainer()
         while collection.sources:  # each source is let go when its cube is made
             source = collection.sources.pop(0)
@@ -93,10 +112,36 @@ class MSA3DCubeStep(MSA3DStep):
             if cube is not None:
                 cube.meta.filename = self._file_name(source, product)
                 cube.meta.msa3d.key = self.key
+                cube.meta.msa3d.provenance = provenance_of(source, origin)
                 cubes.append(cube)
         if not len(cubes):
             self._give_up(collection)
         return cubes
+
+    def _register(self, sources, product):
+        """Move the exposures to where they looked, as far as that is known or can be measured."""
+        options = RegisterOptions(self.offset_file, self.register, self.image)
+        if not (options.is_sound().changes and sources):
+            return sources
+        sources = register(sources, options)
+        together = list(dict.fromkeys(m for source in sources for m in source.members))
+        for source in sources:  # the cube of each depends on all of them
+            source.members = together
+        if self.save_offsets:
+            stem = product_stem(sources[0], self.asked_stem(), product)
+            if len(sources) > 1:
+                stem = stem.replace(f"_{sources[0].label}", "")
+            path = self.output_folder() / f"{stem}_offsets.asdf"
+            write_offsets(path, sources)
+            log.info("Saved offsets in %s", path)
+        return sources
+
+    def _origin(self, product):
+        """Tell the command: this step, or the pipeline that it is in, as a member or a hook."""
+        whole = self
+        while whole.parent is not None:
+            whole = whole.parent
+        return Origin(command_of(whole), self.asked_stem() or product)
 
     def _options(self):
         """Check the parameters that the spec cannot check."""
@@ -126,9 +171,18 @@ class MSA3DCubeStep(MSA3DStep):
             cube_pa=self.cube_pa,
             ra_center=self.ra_center,
             dec_center=self.dec_center,
+            sampled=self.method == "linear",
             **shape,
         )
-        return grid_options, CombineOptions(self.weighting, self.slit_frac, self.pixfrac, threads)
+        asked = self.covariance or self.covariance_wave
+        covariance = tuple(self.covariance_wave or ()) if asked else None
+        combine_options = CombineOptions(
+            self.weighting, self.slit_frac, self.pixfrac, self.clip_snr, covariance, threads,
+            self.method, self.smoothing,
+        )  # fmt: skip
+        if self.method == "inverse":
+            check_inverse(combine_options)
+        return grid_options, combine_options
 
     def _build(self, source, grid_options, combine_options):
         """Build the cube of one source; None where that fails, with the problem noted."""
@@ -136,16 +190,16 @@ class MSA3DCubeStep(MSA3DStep):
         try:
             cube = build_cube(source, grid_options, combine_options)
         except InputError as err:
-            problem = Problem(f"source {source.label}: {err.problem}")
+            problem = Problem(f"source {source.title}: {err.problem}")
             log.error("%s", problem)  # noqa: TRY400 - the message says it all
         except Exception as err:  # a fault in one source must not cost the others their cubes
-            problem = Problem(f"source {source.label}: {type(err).__name__}: {err}")
-            log.exception("Source %s has no cube", source.label)
+            problem = Problem(f"source {source.title}: {type(err).__name__}: {err}")
+            log.exception("Source %s has no cube", source.title)
         else:
             found, shape = cube.meta.msa3d, cube.data.shape
             log.info(
                 "%s: %s, %s x %s -> %d x %d spaxels x %d channels, %.1f s",
-                source.label, counted(found.n_cutouts, "cutout"), counted(found.n_steps, "step"),
+                source.title, counted(found.n_cutouts, "cutout"), counted(found.n_steps, "step"),
                 counted(found.n_dithers, "dither"),
                 shape[2], shape[1], shape[0], time.perf_counter() - start,
             )  # fmt: skip

@@ -24,9 +24,10 @@ from msa3d_steps.whole import replace_whole
 
 __all__ = ["load_cutouts", "load_entries", "save_cutouts"]
 
-MAGIC = b"msa3d cutouts 1\n"
+MAGIC = b"msa3d cutouts 2\n"
 PREFIX = len(MAGIC) + 12  # length and checksum of the index
 ALIGNMENT = 64
+IDENTITY = ("label", "source_id", "name", "ra", "dec", "disperser")
 CLASSES = {cls.__name__: cls for cls in (Cutout, Footprint, Surface, Dispersion)}
 
 
@@ -48,7 +49,7 @@ def save_cutouts(path, exposure):
             checksum = zlib.crc32(part, checksum)
         # cutouts of an exposure share one dict of metadata
         number = headers.setdefault(id(header), (len(headers), header))[0]
-        identity = [source.label, source.source_id, source.name, source.ra, source.dec]
+        identity = {name: getattr(source, name) for name in IDENTITY}
         records.append([identity, number, position, size, checksum])
         parts += record
         position += size
@@ -59,7 +60,7 @@ def save_cutouts(path, exposure):
         file.writelines([MAGIC, length, checksum, index, *parts])
 
 
-def load_cutouts(paths, label):
+def load_cutouts(paths, label, disperser=None):
     """Put a source together from the files of its exposures.
 
     Parameters
@@ -68,6 +69,8 @@ def load_cutouts(paths, label):
         Files of `save_cutouts`.
     label : str
         Label of the source, ``s000008512`` and so on.
+    disperser : str, optional
+        Grating and filter, as in ``G140H/F100LP``; needed where there are several.
 
     Returns
     -------
@@ -82,6 +85,8 @@ def load_cutouts(paths, label):
     source = None
     for path in paths:
         for entry in load_entries(path, {label}):
+            if disperser is not None and entry.source.disperser != disperser:
+                continue
             source = source or replace(entry.source, cutouts=[], headers=[])
             add_entry(entry, source)
     if source is None:
@@ -130,12 +135,12 @@ def _entries(file, total, labels):
     _check(index, length, int.from_bytes(prefix[-4:], "little"))
     index = json.loads(index)
     for identity, header, position, size, checksum in index["records"]:
-        if labels is not None and identity[0] not in labels:
+        if labels is not None and identity["label"] not in labels:
             continue
         file.seek(PREFIX + length + position)
         record = np.fromfile(file, np.uint8, size)
         _check(record, size, checksum)
-        yield Entry(Source(*identity), _cutout(record), index["headers"][header])
+        yield Entry(Source(**identity), _cutout(record), index["headers"][header])
 
 
 def _check(content, size, checksum):

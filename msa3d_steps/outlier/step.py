@@ -109,7 +109,7 @@ class MSA3DOutlierStep(MSA3DCutoutStep):
         log.warning(
             "%s: outliers of %s (%s) cannot be found by comparison, since there is one exposure of "
             "the place only; use --method=both for them",
-            source.label, counted(len(alone), "step"), ", ".join(str(step + 1) for step in alone),
+            source.title, counted(len(alone), "step"), ", ".join(str(step + 1) for step in alone),
         )  # fmt: skip
 
     def _tell(self, source, masks, seconds):
@@ -123,6 +123,6 @@ class MSA3DOutlierStep(MSA3DCutoutStep):
         used = sum(c.used for c in source.cutouts)
         log.info(
             "%s: %s in %s, %.2f%% of the pixels, %.1f s",
-            source.label, counted(sum(numbers), "outlier"),
+            source.title, counted(sum(numbers), "outlier"),
             counted(len(masks), "cutout"), 100 * sum(numbers) / max(used, 1), seconds,
         )  # fmt: skip

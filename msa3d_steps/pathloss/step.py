@@ -55,6 +55,7 @@ class MSA3DPathlossStep(MSA3DCutoutStep):
     def begin(self):
         """Forget the reference files and vectors of another run; see `MSA3DCutoutStep`."""
         self._references, self._recorded = {}, {}
+        self.references_used = []
 
     def is_needed(self, source):
         """Tell whether any cutout of a source is still to be worked on; see `MSA3DCutoutStep`."""
@@ -87,14 +88,14 @@ class MSA3DPathlossStep(MSA3DCutoutStep):
             cutout = source.cutouts[kinds.index("POINT")]
             log.warning(
                 "%s, slit %s: %d cutouts of source %s are corrected as a point source; they stay "
-                "so", cutout.file, cutout.slit, kinds.count("POINT"), source.label,
+                "so", cutout.file, cutout.slit, kinds.count("POINT"), source.title,
             )  # fmt: skip
         corrections = [
             self._correction(cutout, header) if kind == self._wanted else None
             for cutout, header, kind in zip(source.cutouts, source.headers, kinds, strict=True)
         ]
         log.info(
-            "%s: pathloss of a uniform source %s in %d of %d cutouts%s", source.label,
+            "%s: pathloss of a uniform source %s in %d of %d cutouts%s", source.title,
             "put back" if self.inverse else "corrected", kinds.count(self._wanted), len(kinds),
             "" if kinds.count(self._wanted) == len(kinds)
             else f"; the others were {'not corrected' if self.inverse else 'corrected already'}",
@@ -164,6 +165,8 @@ class MSA3DPathlossStep(MSA3DCutoutStep):
             ) from err
         if isinstance(found, str) and found.strip() in ("", "N/A"):
             raise InputError(f"there is no pathloss reference for these data; {mend}")
+        if isinstance(found, str):
+            self.references_used.append(("pathloss", found))
         return read_reference(found)
 
     def record(self, slit, correction):

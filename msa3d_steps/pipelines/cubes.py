@@ -13,7 +13,8 @@ class Cubes:
     Parameters
     ----------
     paths : dict
-        Path of each cube by the label of its source.
+        Path of each cube by the label of its source; with its grating, as in
+        ``s000008512_f100lp-g140h``, where there are several.
     summary : `~astropy.table.Table`
         What was made of each source.
 

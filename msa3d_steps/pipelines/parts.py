@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from msa3d_steps.cube.inputs import Selection
+from msa3d_steps.cube.provenance import Member, Origin
 from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import Problem
 from msa3d_steps.whole import replace_whole
@@ -44,6 +45,8 @@ class Recipe:
         Where reports, cutouts and logs are.
     output_dir : str
         Where products are.
+    origin : Origin or None
+        The command, which cubes tell.
     """
 
     selection: Selection
@@ -54,6 +57,7 @@ class Recipe:
     product: str | None
     folder: str
     output_dir: str
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,14 @@ class ExposurePart:
 
 @dataclass(frozen=True)
 class SourcePart:
-    """The cube of one source.
+    """The cube of one source through one disperser.
 
     Parameters
     ----------
-    label : str
-        The source.
+    name : str
+        Name in the run; `Source.title`.
+    label, disperser : str
+        The source, and the grating and filter.
     exposures : tuple of str
         Names of the exposure parts that have cutouts of it.
     threads : int
@@ -94,18 +100,18 @@ class SourcePart:
         What its result depends on.
     blanks : tuple of (str, tuple of str)
         Background slits to measure in: their labels, and the exposure parts that have them.
+    members : tuple of Member
+        The files that all of this comes from.
     """
 
+    name: str
     label: str
+    disperser: str
     exposures: tuple
     threads: int
     key: str
     blanks: tuple = ()
-
-    @property
-    def name(self):
-        """Name in the run."""
-        return self.label
+    members: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class Found:
         Its name in the catalogue.
     used, rejected : int
         Number of its slits in the file that can be used, and that cannot.
+    disperser : str
+        Grating and filter of these slits, as in ``G140H/F100LP``.
     """
 
     label: str
@@ -129,11 +137,12 @@ class Found:
     name: str
     used: int
     rejected: int
+    disperser: str = ""
 
     @property
     def source(self):
         """The source, without cutouts."""
-        return Source(self.label, self.source_id, self.name)
+        return Source(self.label, self.source_id, self.name, disperser=self.disperser)
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,8 @@ class ExposureReport:
         What was warned of.
     seconds : float
         Time it took.
+    member : Member or None
+        The file or model.
     """
 
     name: str
@@ -166,6 +177,7 @@ class ExposureReport:
     problems: tuple = ()
     warnings: tuple = ()
     seconds: float = 0.0
+    member: Member | None = None
 
     @property
     def is_usable(self):
@@ -316,6 +328,8 @@ def read_report(path, kind):
         for name, of in (("problems", Problem), ("sources", Found)):
             if name in content:
                 content[name] = tuple(of(**entry) for entry in content[name])
+        if content.get("member"):
+            content["member"] = Member(**content["member"])
         if "selection" in content:
             content["selection"]["names"] = tuple(content["selection"]["names"])
             content["selection"] = Selection(**content["selection"])

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from msa3d_steps.cube.sources import Source
+from msa3d_steps.cube.sources import Source, titles_of
 from msa3d_steps.errors import Problem
-from msa3d_steps.pipelines.parameters import what_matters
+from msa3d_steps.parameters import what_matters
 from msa3d_steps.pipelines.parts import (
     ExposureReport,
     SourcePart,
@@ -73,7 +73,7 @@ class Run:
         if len(self.exposures) == len(parts) and not models:
             wanted = self._source_parts()
             done = {part.name: self._cube(part) for part in wanted}
-            missing = {name for name, report in done.items() if report is None}
+            missing = {part.label for part in wanted if done[part.name] is None}
         else:
             missing = None  # all: each file may hold something of each source
         todo = [
@@ -130,32 +130,47 @@ class Run:
             for found in report.sources:
                 if not found.used:
                     continue
-                if self.recipe.selection.asks_for(found.source):
-                    exposures.setdefault(found.label, []).append(report)
-                if self.recipe.selection.blanks and found.source.kind == "background":
-                    blanks.setdefault(found.label, []).append(report)
-        blanks = tuple((k, tuple(r.name for r in found)) for k, found in sorted(blanks.items()))
+                source = found.source
+                if self.recipe.selection.asks_for(source):
+                    exposures.setdefault(source.key, []).append(report)
+                if self.recipe.selection.blanks and source.kind == "background":
+                    of_label = blanks.setdefault(source.disperser, {})
+                    of_label.setdefault(source.label, []).append(report.name)
+        blanks = {
+            disperser: tuple((label, tuple(names)) for label, names in sorted(of_label.items()))
+            for disperser, of_label in blanks.items()
+        }
+        titles = titles_of(exposures)
         keys = {report.name: report.key for report in self.exposures}
         threads = max(1, self.workers.cores // max(1, len(exposures)))
         return [
             SourcePart(
+                titles[label, disperser],
                 label,
+                disperser,
                 tuple(report.name for report in reports),
                 threads,
                 key_of(
-                    label,
+                    titles[label, disperser],
+                    disperser,
                     [(report.name, report.key) for report in reports],
                     {name: what_matters(own) for name, own in self.recipe.cleaning.items()},
                     _files_in(self.recipe.cleaning),
                     what_matters(self.recipe.cube),
                     self.recipe.product,
                     versions(),
-                    [(k, [keys[name] for name in names]) for k, names in blanks],
+                    [(k, [keys[name] for name in names]) for k, names in blanks.get(disperser, ())],
                 ),
-                blanks,
+                blanks.get(disperser, ()),
+                self._members(reports, blanks.get(disperser, ())),
             )
-            for label, reports in sorted(exposures.items())
+            for (label, disperser), reports in sorted(exposures.items())
         ]
+
+    def _members(self, reports, blanks):
+        """List the files of a source and of its blanks, in the order of the run."""
+        needed = {report.name for report in reports}.union(*(names for _, names in blanks))
+        return tuple(r.member for r in self.exposures if r.name in needed and r.member)
 
     def _do(self, function, parts, noun, total):
         """Do parts and say how it goes; reports by name."""

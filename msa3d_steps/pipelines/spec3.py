@@ -12,13 +12,14 @@ from jwst.stpipe import Pipeline
 from msa3d_steps.association.exposures import kind_of
 from msa3d_steps.association.headers import read_primary
 from msa3d_steps.cube.inputs import Members, Selection, find_members
+from msa3d_steps.cube.provenance import Origin
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.parameters import command_of, parameters_of, what_matters, write_parameters
 from msa3d_steps.pipelines.cleaning import CLEANING
 from msa3d_steps.pipelines.cubes import Cubes
 from msa3d_steps.pipelines.limits import check_disk, count_slits, processes_for
-from msa3d_steps.pipelines.parameters import parameters_of, what_matters, write_parameters
 from msa3d_steps.pipelines.parts import (
     ExposurePart,
     Recipe,
@@ -148,8 +149,16 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             selection = replace(selection, blanks=True)
         return Recipe(
             selection, cleaning, cube, *self._calibration(),
-            product, str(place.folder), str(output_dir),
+            product, str(place.folder), str(output_dir), self._origin(product),
         )  # fmt: skip
+
+    def _origin(self, product):
+        """Tell the command: this pipeline, or the one that it is in."""
+        whole = self
+        while whole.parent is not None:
+            whole = whole.parent
+        metafile = getattr(self, "msa_metafile", None)
+        return Origin(command_of(whole), product, metafile and Path(metafile).name)
 
     def _cleaning(self):
         """Give the parameters of the steps that correct cutouts, of those that are not skipped."""

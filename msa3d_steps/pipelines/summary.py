@@ -4,6 +4,8 @@ from collections import defaultdict
 
 from astropy.table import Table
 
+from msa3d_steps.cube.sources import titles_of
+
 __all__ = ["problem_lines", "summary_table", "summary_text"]
 
 MOST_FILES = 3
@@ -23,8 +25,8 @@ def summary_table(exposures, sources):
     Returns
     -------
     `~astropy.table.Table`
-        One row for each source. ``exposures_used`` and ``exposures_rejected`` count files: both
-        detectors of an exposure count.
+        One row for each source and disperser. ``exposures_used`` and ``exposures_rejected`` count
+        files: both detectors of an exposure count.
     """
     reports = {report.name: report for report in sources}
     used, rejected, names = defaultdict(int), defaultdict(int), {}
@@ -32,21 +34,23 @@ def summary_table(exposures, sources):
         for found in report.sources:
             if not report.selection.asks_for(found.source):
                 continue
-            used[found.label] += found.used
-            rejected[found.label] += found.rejected
-            names[found.label] = found.name
+            key = found.source.key
+            used[key] += found.used
+            rejected[key] += found.rejected
+            names[key] = found.name
+    titles = titles_of(names)
     rows = []
-    for label in sorted(names):
-        report = reports.get(label)
+    for key in sorted(names):
+        report = reports.get(titles[key])
         rows.append(
             (
-                label, names[label], (report.cube if report else None) or "none",
+                titles[key], names[key], (report.cube if report else None) or "none",
                 report.cutouts if report else 0,
-                rejected[label] + used[label] - (report.cutouts if report else 0),
+                rejected[key] + used[key] - (report.cutouts if report else 0),
                 report.pixels if report else 0, report.pixels_rejected if report else 0,
                 report.outliers if report else 0,
                 len(report.warnings) if report else 0,
-                len(report.problems) + rejected[label] if report else rejected[label],
+                len(report.problems) + rejected[key] if report else rejected[key],
             )
         )  # fmt: skip
     columns = {

@@ -8,8 +8,8 @@ from stpipe import crds_client
 
 from msa3d_steps.association.exposures import read_frame
 from msa3d_steps.errors import InputError
+from msa3d_steps.parameters import parameters_of
 from msa3d_steps.pipelines.defaults import DETECTOR1
-from msa3d_steps.pipelines.parameters import parameters_of
 from msa3d_steps.pipelines.parts import identity
 from msa3d_steps.pipelines.spec2 import MSA3DSpec2Pipeline
 from msa3d_steps.pipelines.spec3 import MSA3DSpec3Pipeline

@@ -16,6 +16,7 @@ from astropy.utils.exceptions import AstropyWarning
 from threadpoolctl import threadpool_limits
 
 from msa3d_steps.cube.inputs import read_all
+from msa3d_steps.cube.provenance import Member
 from msa3d_steps.cube.reading import ExposureCutouts, cutouts_of_model, read_exposure
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.cube.store import load_cutouts, save_cutouts
@@ -120,6 +121,7 @@ def _calibrated_and_cut(part, recipe, place):
             return ExposureCutouts(Path(part.path).name)
         cutouts = cutouts_of_model(Path(part.path).name, model, recipe.selection)
         cutouts.problems.extend(stage2.problems)
+        cutouts.size = Member.of_file(part.path).size
         if not stage2.save_results:  # only the calibrated exposure needs the repaired metafile
             (folder / Path(model.meta.instrument.msa_metadata_file).name).unlink(missing_ok=True)
         _keep(folder, recipe)
@@ -170,6 +172,7 @@ def _report_exposure(part, recipe, exposure, record, seconds):
         save_cutouts(place.cutouts(part.name), exposure)
         report = replace(
             report,
+            member=Member(exposure.name, exposure.size),
             sources=_found(exposure),
             left_out={s.label: (s.source_id, s.name) for s in exposure.left_out},
         )
@@ -184,9 +187,9 @@ def _report_exposure(part, recipe, exposure, record, seconds):
 
 def _found(exposure):
     """Count the slits of each wanted source."""
-    used = Counter(entry.source.label for entry in exposure.entries)
+    used = Counter(entry.source.key for entry in exposure.entries)
     return tuple(
-        Found(s.label, s.source_id, s.name, used[s.label], exposure.rejected[s.label])
+        Found(s.label, s.source_id, s.name, used[s.key], exposure.rejected[s.key], s.disperser)
         for s in exposure.sources
     )
 
@@ -209,10 +212,10 @@ def do_source(task):
     start = time.perf_counter()
     report = SourceReport(part.name, part.key)
     with _attempt(part, place) as record, place.unfinished(part) as folder:
-        source = load_cutouts([place.cutouts(name) for name in part.exposures], part.label)
+        source = _source(part.label, part.exposures, part, place)
         report = replace(report, source_name=source.name)
         output_file = recipe.product and f"{recipe.product}.fits"
-        blanks = _blanks(part, place)
+        blanks, references = _blanks(part, place), []
         for step in cleaning_steps(recipe.cleaning, part.threads):
             step.output_dir, step.output_file = str(folder), output_file
             if step.sees_blanks:
@@ -220,11 +223,14 @@ def do_source(task):
             if step.is_needed(source):
                 source = _run(step, source)
                 record.problems.extend(step.problems)
+                references += step.references_used
             blanks = [_run(step, b) if step.is_needed(b) else b for b in blanks]
         step = MSA3DCubeStep("cube", **recipe.cube)
         step.output_dir, step.save_results = str(folder), True
         step.maximum_cores, step.key = str(part.threads), part.key
         step.output_file = output_file
+        if recipe.origin is not None:
+            step.origin = replace(recipe.origin, references=tuple(references))
         (cube,) = _run(step, source)
         record.problems.extend(step.problems)
         made = _of_cube(report, cube)
@@ -243,12 +249,17 @@ def do_source(task):
     return report
 
 
+def _source(label, exposures, part, place):
+    """Load a source as it is through the disperser of a part."""
+    source = load_cutouts([place.cutouts(name) for name in exposures], label, part.disperser)
+    told_apart = part.name != part.label
+    return replace(source, told_apart=told_apart, members=list(part.members))
+
+
 def _blanks(part, place):
     """Load the background slits."""
     return [
-        load_cutouts([place.cutouts(name) for name in names], label)
-        for label, names in part.blanks
-        if label != part.label
+        _source(label, names, part, place) for label, names in part.blanks if label != part.label
     ]
 
 

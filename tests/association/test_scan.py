@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from tiny_exposures import (
     METAFILE,
     Place,
@@ -11,7 +12,7 @@ from tiny_exposures import (
     write_survey,
 )
 
-from msa3d_steps.association import Choice, scan
+from msa3d_steps.association import Choice, scan, table
 from msa3d_steps.association.report import missing
 from msa3d_steps.errors import InputError
 
@@ -141,15 +142,66 @@ def test_missing_step_leaves_room(tmp_path):
     assert "between steps 2 and 3 there is room for 1 more step" in lines[0]
 
 
-def test_two_gratings(tmp_path):
+def two_gratings(tmp_path, **keys):
+    """A survey of 2 x 2 with G140H, and one of 3 x 2 with the prism in the same slits."""
     folder, truth = cal_survey(tmp_path, snake(2, 2))
-    write_survey(folder, snake(2, 2), kind="cal", seed=2, GRATING="G235H", FILTER="F170LP")
-    with pytest.raises(InputError, match=r"several gratings.*G140H/F100LP: 8 files.*--grating="):
+    prism = {"GRATING": "PRISM", "FILTER": "CLEAR", "ACT_ID": "02", "MSAMETID": 5} | keys
+    return folder, truth, write_survey(folder, snake(3, 2), kind="cal", seed=2, **prism)
+
+
+def test_two_gratings(tmp_path):
+    """One survey, whose gratings have patterns of their own though their numbers differ."""
+    folder, *truths = two_gratings(tmp_path)
+    survey = scan(folder)
+    assert survey.gratings == ("G140H/F100LP", "PRISM/CLEAR")
+    assert survey.product == "jw02136-o001_{source_id}_nirspec"
+    assert len(survey.members) == 20
+    for own, truth in zip(survey.by_grating(), truths, strict=True):
+        assert_found(own, truth)
+    assert missing(survey) == []
+
+
+def test_one_of_two_gratings(tmp_path):
+    folder, truth, _ = two_gratings(tmp_path)
+    survey = scan(folder, Choice(grating="g140h/f100lp"))
+    assert_found(survey, truth)
+    assert survey.product == "jw02136-o001_{source_id}_nirspec_f100lp-g140h"
+    assert scan(folder, Choice(grating="PRISM")).grating == "PRISM/CLEAR"
+    with pytest.raises(InputError, match="no G395H; there are"):
+        scan(folder, Choice(grating="G395H"))
+
+
+def test_two_gratings_are_shown_beside_each_other(tmp_path):
+    """Each has its table; what is missing is told of its grating."""
+    folder, *_ = two_gratings(tmp_path)
+    lost = next(p for p in folder.iterdir() if fits.getval(p, "GRATING") == "PRISM")
+    detector, number = (fits.getval(lost, name) for name in ("DETECTOR", "EXPOSURE"))
+    lost.unlink()
+    text = table(scan(folder))
+    assert "instrument NIRSpec MSA, G140H/F100LP and PRISM/CLEAR, MSA configuration 1, 5" in text
+    assert "pattern    G140H/F100LP: 2 steps of 0.200" in text
+    assert "           PRISM/CLEAR: 3 steps of 0.200" in text
+    assert text.count("slits at position angle") == 2
+    name = f"jw02136001001_03102_{int(number):05d}"
+    assert f"! PRISM/CLEAR: no {detector} file of {name}" in text
+    assert "- each source gets a cube for each of G140H/F100LP, PRISM/CLEAR" in text
+
+
+def test_grating_without_the_kind_that_is_taken(tmp_path):
+    """Of two gratings one has rate files only: it is left out, and that is said."""
+    folder, _ = cal_survey(tmp_path, snake(3, 2))
+    prism = {"GRATING": "PRISM", "FILTER": "CLEAR", "ACT_ID": "02"}
+    write_survey(folder, snake(2, 2), kind="rate", seed=2, **prism)
+    survey = scan(folder)
+    assert (survey.kind, survey.gratings) == ("cal", ("G140H/F100LP",))
+    assert "PRISM/CLEAR is left out: it has no cal files" in str(survey.problems[0])
+
+
+def test_several_configurations_in_one_grating(tmp_path):
+    folder, *_ = two_gratings(tmp_path)
+    write_survey(folder, snake(2, 2), kind="cal", seed=3, ACT_ID="03", MSAMETID=7)
+    with pytest.raises(InputError, match=r"MSAMETID \(1: 8 files, 5: 12 files, 7: 8 files\)"):
         scan(folder)
-    assert_found(scan(folder, Choice(grating="g140h/f100lp")), truth)
-    assert scan(folder, Choice(grating="G235H")).grating == "G235H/F170LP"
-    with pytest.raises(InputError, match="no PRISM; there are"):
-        scan(folder, Choice(grating="PRISM"))
 
 
 def test_two_configurations(tmp_path):

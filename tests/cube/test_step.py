@@ -436,13 +436,19 @@ def test_exposures_without_numbers(models):
 
 
 def test_mixed_gratings(models):
+    """One cube for each grating, of its exposures alone, with names that tell them apart."""
     models[2] = spoil(models[2], meta__instrument__grating="G235H")
-    with pytest.raises(InputError, match=r"different gratings.*G235H/F100LP.*one association"):
-        MSA3DCubeStep.call(models)
+    cubes = MSA3DCubeStep.call(models)
+    assert [cube.meta.filename for cube in cubes] == [
+        "jw02136-o001_s000000933_nirspec_f100lp-g140m_s3d.fits",
+        "jw02136-o001_s000000933_nirspec_f100lp-g235h_s3d.fits",
+    ]
+    assert [cube.meta.msa3d.n_cutouts for cube in cubes] == [5, 1]
+    assert [cube.meta.instrument.grating for cube in cubes] == ["G140M", "G235H"]
 
 
 def test_one_bad_source_among_good_ones(small_survey, folder):
-    """A source with mixed gratings costs the other source nothing."""
+    """Slits in other units cost the others nothing."""
     files = [
         as_multislit([other_source(s, 933, "a_933"), other_source(s, 34, "a_34")])
         for s in small_survey

@@ -111,7 +111,7 @@ def assert_same_cubes(folder, other):
     for label, path in ours.items():
         mine, yours = bits(path), bits(theirs[label])
         assert set(mine) == set(yours)
-        assert len(mine) == 10
+        assert len(mine) == 11
         for hdu, (data, cards) in mine.items():
             assert data == yours[hdu][0], f"{label} {hdu}"
             assert cards == yours[hdu][1], f"{label} {hdu}"

@@ -10,7 +10,7 @@ from stpipe import Step
 from msa3d_steps import MSA3DPipeline
 from msa3d_steps.cube.inputs import Selection
 from msa3d_steps.errors import Problem
-from msa3d_steps.pipelines.parameters import parameters_of, write_parameters
+from msa3d_steps.parameters import parameters_of, write_parameters
 from msa3d_steps.pipelines.parts import (
     ExposureReport,
     Found,

@@ -6,7 +6,7 @@ from stpipe import crds_client
 from msa3d_steps.errors import InputError
 from msa3d_steps.whole import replace_whole
 
-__all__ = ["parameters_of", "what_matters", "write_parameters"]
+__all__ = ["HEADER", "command_of", "parameters_of", "what_matters", "write_parameters"]
 
 HEADER = """\
 #ASDF 1.0.0
@@ -53,6 +53,39 @@ def parameters_of(step):
     return parameters
 
 
+def command_of(step):
+    """Give the parameters of a step, and of those in it, as in a parameter file.
+
+    Parameters
+    ----------
+    step : `~stpipe.Step`
+        A step or pipeline.
+
+    Returns
+    -------
+    dict
+        ``class``, ``name``, ``parameters`` and ``steps``, plain values. What is None (its own
+        default everywhere) and what says where products go is left out.
+    """
+    parameters = step.get_pars()
+    for reference in step.reference_file_types:
+        name = crds_client.get_override_name(reference)
+        parameters[name] = getattr(step, name, None)
+    parameters.pop("steps", None)
+    tree = {
+        "class": _class_name(step),
+        "name": step.class_alias or step.name,
+        "parameters": _plain(
+            {k: v for k, v in parameters.items() if v is not None and k not in PLACES}
+        ),
+    }
+    if hasattr(step, "step_defs"):
+        tree["steps"] = [
+            {**command_of(getattr(step, name)), "name": name} for name in step.step_defs
+        ]
+    return tree
+
+
 def what_matters(parameters):
     """Leave out the parameters that do not change what is made.
 
@@ -92,11 +125,17 @@ def write_parameters(path, step):
 def _tree(step, name, parameters):
     """Arrange the parameters of a step as in a parameter file."""
     steps = parameters.pop("steps", {})
-    cls = type(step)
-    tree = {"class": f"{cls.__module__}.{cls.__name__}", "name": name, "parameters": parameters}
+    tree = {"class": _class_name(step), "name": name, "parameters": parameters}
     if steps:
         tree["steps"] = [_tree(getattr(step, n), n, own) for n, own in steps.items()]
     return tree
+
+
+def _class_name(step):
+    """Name the class of a step as it is imported; ours are all in the package itself."""
+    cls = type(step)
+    module = "msa3d_steps" if cls.__module__.startswith("msa3d_steps.") else cls.__module__
+    return f"{module}.{cls.__qualname__}"
 
 
 def _plain(value):
@@ -105,4 +144,6 @@ def _plain(value):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
+    if isinstance(value, type):  # a hook
+        return f"{value.__module__}.{value.__qualname__}"
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)

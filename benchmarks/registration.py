@@ -19,9 +19,10 @@ from speed import print_table
 
 from msa3d_steps.cube.build import build_cube
 from msa3d_steps.cube.combine import CombineOptions
+from msa3d_steps.cube.footprint import axes_of_slit
 from msa3d_steps.cube.grid import GridOptions
 from msa3d_steps.cube.inputs import Selection, collect_sources, find_members
-from msa3d_steps.cube.registration.offsets import moved_source
+from msa3d_steps.cube.registration.offsets import Move, moved_source
 from msa3d_steps.cube.registration.profiles import collapse, frame_of
 from msa3d_steps.cube.registration.register import RegisterOptions, register
 
@@ -45,6 +46,7 @@ def main():
     galaxies = range(len(sources) - 1)
     rows, widths = [], [("no jitter", *width_of(clean[-1]), "")]
     widths.append(("jitter", *width_of(sources[-1]), ""))
+    widths.append(("true offsets", *width_of(truly_moved(sources[-1], truth)), ""))
     for signal in SIGNALS:
         factors = [value / signal for value in natural]
         noisy = [with_noise(s, f, i) for i, (s, f) in enumerate(zip(sources, factors, strict=True))]
@@ -80,6 +82,16 @@ def true_offsets(folder):
     """Unknown offsets across and along by the number of the exposure, arcsec."""
     with asdf.open(folder / "truth" / "truth.asdf") as file:
         return np.array(file["unknown_offsets"])
+
+
+def truly_moved(source, truth):
+    """Move the exposures of a source to where they really were."""
+    moves = []
+    for cutout in source.cutouts:
+        _, matrix = cutout.footprint.to_plane(*cutout.footprint.center)
+        offset = truth[int(cutout.exposure.rsplit("_", 1)[1]) - 1]
+        moves.append(Move(*map(float, offset @ axes_of_slit(matrix))))
+    return moved_source(source, moves)
 
 
 def signal_of(source):

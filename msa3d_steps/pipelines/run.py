@@ -155,7 +155,7 @@ class Run:
                     disperser,
                     [(report.name, report.key) for report in reports],
                     {name: what_matters(own) for name, own in self.recipe.cleaning.items()},
-                    _files_in(self.recipe.cleaning),
+                    _files_in([*self.recipe.cleaning.values(), self.recipe.cube]),
                     what_matters(self.recipe.cube),
                     self.recipe.product,
                     versions(),
@@ -197,9 +197,9 @@ class Run:
         return self.recipe.selection.not_among(known.values())
 
 
-def _files_in(cleaning):
+def _files_in(parameters):
     """Tell which files the parameters of steps name, as they are now."""
-    values = [value for own in cleaning.values() for value in own.values()]
+    values = [value for own in parameters for value in own.values()]
     return [identity(v) for v in values if isinstance(v, str) and Path(v).is_file()]
 
 

@@ -269,6 +269,7 @@ def write_references(folder):
     return parameters
 
 
+@long
 def test_from_uncal(simulated, made, tmp_path, crds):
     """A ramp gives the cube that its slope gives, within 1%; the slope image is kept if asked."""
     rate = files(simulated, "rate")[0]

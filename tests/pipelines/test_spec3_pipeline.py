@@ -18,6 +18,7 @@ from pipeline_runs import (
     cubes_in,
     everything_in,
     files,
+    long,
 )
 from shared_survey import assert_untouched
 from stdatamodels.jwst import datamodels
@@ -138,6 +139,7 @@ print("made", len(cubes))
 """
 
 
+@long
 def test_script_without_main_guard_in_two_processes(made, asn, tmp_path):
     """The workers do not run the script again; the cubes are the same bit for bit."""
     script = tmp_path / "script.py"
@@ -153,7 +155,7 @@ def test_script_without_main_guard_in_two_processes(made, asn, tmp_path):
     assert_same_cubes(out, made[1])
 
 
-@pytest.mark.parametrize("kind", [ModelContainer, ModelLibrary])
+@pytest.mark.parametrize("kind", [ModelContainer, pytest.param(ModelLibrary, marks=long)])
 def test_open_models(made, models, tmp_path, monkeypatch, kind):
     """Open models give cubes in memory; they stay as they are, and nothing is written."""
     monkeypatch.chdir(tmp_path)

@@ -312,6 +312,7 @@ class TestAgain:
                     folder / "truth" / f"{EXPOSURES[1]}_truth.fits")  # fmt: skip
         assert listing(own) == listing(folder)
 
+    @pytest.mark.skipif(not os.environ.get("MSA3D_LONG"), reason="set MSA3D_LONG=1: it takes long")
     def test_a_killed_run_goes_on_in_two_processes_to_the_same_files(
         self, folder, prepared, tmp_path
     ):

@@ -241,6 +241,19 @@ class MSA3DStep(JwstStep):
             ancestor = ancestor.parent
         return ancestor is not None
 
+    def outermost(self):
+        """Give the pipeline or step that was called: this one, or the outermost that it is in.
+
+        Returns
+        -------
+        `~stpipe.Step`
+            The step.
+        """
+        step = self
+        while step.parent is not None:
+            step = step.parent
+        return step
+
     def asked_stem(self):
         """Give the beginning of the names of products that the user asks for, None for none.
 

@@ -43,14 +43,20 @@ def parameters_of(step):
     if hasattr(step, "step_defs"):
         parameters["steps"] = {name: parameters_of(getattr(step, name)) for name in step.step_defs}
         return parameters
+    for name, given in _overrides(step):
+        if not isinstance(given, str):
+            raise InputError(f"{name} of {step.name} is a model; give the path of its file")
+        parameters[name] = given
+    return parameters
+
+
+def _overrides(step):
+    """List the reference files that are given to a step, and their parameters."""
     for reference in step.reference_file_types:
         name = crds_client.get_override_name(reference)
         given = getattr(step, name, None)
-        if given is not None and not isinstance(given, str):
-            raise InputError(f"{name} of {step.name} is a model; give the path of its file")
         if given is not None:
-            parameters[name] = given
-    return parameters
+            yield name, given
 
 
 def command_of(step):
@@ -67,10 +73,7 @@ def command_of(step):
         ``class``, ``name``, ``parameters`` and ``steps``, plain values. What is None (its own
         default everywhere) and what says where products go is left out.
     """
-    parameters = step.get_pars()
-    for reference in step.reference_file_types:
-        name = crds_client.get_override_name(reference)
-        parameters[name] = getattr(step, name, None)
+    parameters = step.get_pars() | dict(_overrides(step))
     parameters.pop("steps", None)
     tree = {
         "class": _class_name(step),

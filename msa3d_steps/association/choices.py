@@ -4,16 +4,9 @@ import json
 from dataclasses import dataclass, replace
 
 from msa3d_steps.errors import InputError
+from msa3d_steps.parameters import HEADER
 
 __all__ = ["render"]
-
-HEADER = """\
-#ASDF 1.0.0
-#ASDF_STANDARD 1.6.0
-%YAML 1.1
-%TAG ! tag:stsci.edu:asdf/
---- !core/asdf-1.1.0
-"""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from msa3d_steps.association.choices import HEADER
 from msa3d_steps.association.words import some_of
 from msa3d_steps.association.writing import association_of, check_names, path_from, write_texts
 from msa3d_steps.cube.provenance import package_versions
 from msa3d_steps.datamodels import MSACubeModel
 from msa3d_steps.errors import InputError
+from msa3d_steps.parameters import HEADER
 from msa3d_steps.words import counted
 
 __all__ = ["Rebuild", "rebuild"]
@@ -176,7 +176,7 @@ class Rebuild:
         """Arrange what the cube tells as a run file."""
         found = self.provenance
         tree = {key: found[key] for key in ("class", "name", "parameters", "steps") if key in found}
-        tree = self._with_files(tree, folder)
+        tree = self._with_files(tree)
         if not self.is_ours:
             return tree
         sources = [found["source"]]
@@ -191,18 +191,16 @@ class Rebuild:
         tree["inputs"]["product_name"] = self._product
         return tree
 
-    def _with_files(self, step, folder, prefix=""):
+    def _with_files(self, step, prefix=""):
         """Put the paths of files in, as they are now."""
         parameters = {
-            name: str(self.files.get(f"{prefix}{name}", value))
-            if f"{prefix}{name}" in self.files
-            else value
+            name: str(self.files[prefix + name]) if prefix + name in self.files else value
             for name, value in step.get("parameters", {}).items()
         }
         tree = {**step, "parameters": parameters}
         if "steps" in step:
             tree["steps"] = [
-                self._with_files(own, folder, f"{prefix}{own['name']}.") for own in step["steps"]
+                self._with_files(own, f"{prefix}{own['name']}.") for own in step["steps"]
             ]
         return tree
 

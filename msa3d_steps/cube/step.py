@@ -138,10 +138,7 @@ class MSA3DCubeStep(MSA3DStep):
 
     def _origin(self, product):
         """Tell the command: this step, or the pipeline that it is in, as a member or a hook."""
-        whole = self
-        while whole.parent is not None:
-            whole = whole.parent
-        return Origin(command_of(whole), self.asked_stem() or product)
+        return Origin(command_of(self.outermost()), self.asked_stem() or product)
 
     def _options(self):
         """Check the parameters that the spec cannot check."""

@@ -7,8 +7,6 @@ last change), parameters, versions. A part whose report has the same key need no
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from msa3d_steps.cube.inputs import Selection
@@ -19,10 +17,8 @@ from msa3d_steps.whole import replace_whole
 
 __all__ = [
     "ExposurePart", "ExposureReport", "Found", "Recipe", "SourcePart", "SourceReport",
-    "identity", "key_of", "read_report", "versions", "write_report",
+    "identity", "key_of", "read_report", "write_report",
 ]  # fmt: skip
-
-PACKAGES = ("msa3d-steps", "jwst", "stcal", "stdatamodels", "gwcs", "numpy")
 
 
 @dataclass(frozen=True)
@@ -286,12 +282,6 @@ def identity(path):
     except OSError:
         return (path.name,)
     return path.name, status.st_size, status.st_mtime_ns
-
-
-@cache
-def versions():
-    """Give the versions of the packages that results depend on."""
-    return {package: version(package) for package in PACKAGES}
 
 
 def write_report(path, report):

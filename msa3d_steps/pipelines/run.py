@@ -5,6 +5,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
+from msa3d_steps.cube.provenance import package_versions
 from msa3d_steps.cube.sources import Source, titles_of
 from msa3d_steps.errors import Problem
 from msa3d_steps.parameters import what_matters
@@ -15,7 +16,6 @@ from msa3d_steps.pipelines.parts import (
     identity,
     key_of,
     read_report,
-    versions,
 )
 from msa3d_steps.pipelines.progress import Progress
 from msa3d_steps.pipelines.work import do_exposure, do_source
@@ -158,7 +158,7 @@ class Run:
                     _files_in([*self.recipe.cleaning.values(), self.recipe.cube]),
                     what_matters(self.recipe.cube),
                     self.recipe.product,
-                    versions(),
+                    package_versions(),
                     [(k, [keys[name] for name in names]) for k, names in blanks.get(disperser, ())],
                 ),
                 blanks.get(disperser, ()),

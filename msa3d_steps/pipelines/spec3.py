@@ -12,7 +12,7 @@ from jwst.stpipe import Pipeline
 from msa3d_steps.association.exposures import kind_of
 from msa3d_steps.association.headers import read_primary
 from msa3d_steps.cube.inputs import Members, Selection, find_members
-from msa3d_steps.cube.provenance import Origin
+from msa3d_steps.cube.provenance import Origin, package_versions
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
@@ -25,7 +25,6 @@ from msa3d_steps.pipelines.parts import (
     Recipe,
     identity,
     key_of,
-    versions,
 )
 from msa3d_steps.pipelines.run import Run
 from msa3d_steps.pipelines.summary import summary_table, summary_text
@@ -154,11 +153,8 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
 
     def _origin(self, product):
         """Tell the command: this pipeline, or the one that it is in."""
-        whole = self
-        while whole.parent is not None:
-            whole = whole.parent
         metafile = getattr(self, "msa_metafile", None)
-        return Origin(command_of(whole), product, metafile and Path(metafile).name)
+        return Origin(command_of(self.outermost()), product, metafile and Path(metafile).name)
 
     def _cleaning(self):
         """Give the parameters of the steps that correct cutouts, of those that are not skipped."""
@@ -203,7 +199,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             names.add(name)
             kind, *used = self._kind(path)
             stages = (recipe.detector1, recipe.spec2) if kind != "cal" else ()
-            key = key_of(identity(path), *map(what_matters, stages), used, versions())
+            key = key_of(identity(path), *map(what_matters, stages), used, package_versions())
             parts.append(ExposurePart(str(path), kind, name, key))
         return parts
 

@@ -9,6 +9,7 @@ from stpipe import Step
 
 from msa3d_steps import MSA3DPipeline
 from msa3d_steps.cube.inputs import Selection
+from msa3d_steps.cube.provenance import package_versions
 from msa3d_steps.errors import Problem
 from msa3d_steps.parameters import parameters_of, write_parameters
 from msa3d_steps.pipelines.parts import (
@@ -18,7 +19,6 @@ from msa3d_steps.pipelines.parts import (
     identity,
     key_of,
     read_report,
-    versions,
     write_report,
 )
 from msa3d_steps.pipelines.summary import problem_lines, summary_table, summary_text
@@ -185,7 +185,7 @@ def test_identity(tmp_path):
 
 
 def test_versions_are_those_of_what_makes_results():
-    assert {"msa3d-steps", "jwst", "stdatamodels"} <= set(versions())
+    assert {"msa3d-steps", "jwst", "stdatamodels"} <= set(package_versions())
 
 
 ALL = Selection()

@@ -3,7 +3,8 @@
 import numpy as np
 from numba import njit
 
-from msa3d_steps.cube.stacked import COMPILED, median_of_rows
+from msa3d_steps.cube.overlap import COMPILED
+from msa3d_steps.cube.stacked import median_of_rows
 
 __all__ = ["STEEPNESS", "clipped_mean"]
 

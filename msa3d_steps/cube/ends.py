@@ -11,39 +11,12 @@ import logging
 
 import numpy as np
 
-__all__ = ["leave_out_ends", "ranges_of_rows"]
+__all__ = ["leave_out_ends"]
 
 log = logging.getLogger(__name__)
 
 LEAST_PART = 0.5
 """Part of a channel that the row with least of it must have, of what the row with most has."""
-
-
-def ranges_of_rows(footprint):
-    """Give the wavelengths at which the rows of a slit begin and end.
-
-    Parameters
-    ----------
-    footprint : `~msa3d_steps.cube.footprint.Footprint`
-        The slit.
-
-    Returns
-    -------
-    common : tuple of float
-        Least and largest wavelength that all rows have, um.
-    reach : tuple of float
-        Least and largest wavelength that any row has, um.
-    """
-    first, last = footprint.columns
-    ends = np.array([first - 0.5, last + 0.5])
-    rows = np.arange(footprint.shape[0] + 1) - 0.5
-    along, wavelength = footprint.along(ends, rows), footprint.wavelength(ends, rows)
-    margin = 0.1 * np.abs(np.diff(along[:, 0])).max()
-    low, high = footprint.limits
-    lit = (along > low - margin) & (along < high + margin)
-    lit |= ~lit.any(axis=0)  # no row is lit at this end
-    blue, red = (wavelength[lit[:, i], i] for i in np.argsort(wavelength.mean(axis=0)))
-    return (blue.max(), red.min()), (blue.min(), red.max())
 
 
 def leave_out_ends(voxels, cutouts, spaxels, grid):
@@ -60,7 +33,7 @@ def leave_out_ends(voxels, cutouts, spaxels, grid):
     grid : `~msa3d_steps.cube.grid.CubeGrid`
         The voxels.
     """
-    ranges = np.array([ranges_of_rows(c.footprint) for c in cutouts])  # cutouts, 2, 2
+    ranges = np.array([c.footprint.wavelengths_of_rows() for c in cutouts])  # cutouts, 2, 2
     parts = np.minimum(grid.edges[1:], ranges[..., 1:]) - np.maximum(
         grid.edges[:-1], ranges[..., :1]
     )

@@ -74,6 +74,45 @@ class Footprint:
         solution = np.linalg.lstsq(design, plane)[0]
         return solution[0], solution[1:].T
 
+    def corners(self, offset, matrix):
+        """Give the corners of the slit under an affine map.
+
+        Parameters
+        ----------
+        offset, matrix : numpy.ndarray
+            Shapes ``(2,)`` and ``(2, 2)``: where the slit's origin is, and the change for one unit
+            of ``x_slit`` (first column) and ``y_slit``; those of `to_plane`, for example.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(4, 2)``.
+        """
+        low, high = self.limits
+        slit = np.array([[-0.5, low], [0.5, low], [0.5, high], [-0.5, high]])
+        return offset + slit @ matrix.T
+
+    def wavelengths_of_rows(self):
+        """Give the wavelengths at which the lit rows of the slit begin and end.
+
+        Returns
+        -------
+        common : tuple of float
+            Least and largest wavelength that all rows have, um.
+        reach : tuple of float
+            Least and largest wavelength that any row has, um.
+        """
+        first, last = self.columns
+        ends = np.array([first - 0.5, last + 0.5])
+        rows = np.arange(self.shape[0] + 1) - 0.5
+        along, wavelength = self.along(ends, rows), self.wavelength(ends, rows)
+        margin = 0.1 * np.abs(np.diff(along[:, 0])).max()
+        low, high = self.limits
+        lit = (along > low - margin) & (along < high + margin)
+        lit |= ~lit.any(axis=0)  # no row is lit at this end
+        blue, red = (wavelength[lit[:, i], i] for i in np.argsort(wavelength.mean(axis=0)))
+        return (blue.max(), red.min()), (blue.min(), red.max())
+
     @property
     def span(self):
         """The columns that have data, as a slice."""

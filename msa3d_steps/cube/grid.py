@@ -183,7 +183,7 @@ def make_grid(footprints, options, native_wave):
     scale = options.scalexy or _native_scale(footprints, options)
     axes = axes_of(angle)
     corners = np.concatenate(
-        [_corners(f, *a) @ axes for f, a in zip(footprints, affine, strict=True)]
+        [f.corners(*a) @ axes for f, a in zip(footprints, affine, strict=True)]
     )
     center, size = _extent(corners, scale, options, ra0, dec0, axes)
     ra_center, dec_center = from_plane(*(axes @ center), ra0, dec0)
@@ -245,13 +245,6 @@ def _position_angle(affine, options):
     return float(means[taken])
 
 
-def _corners(footprint, offset, matrix):
-    """Corners of a slit in (xi, eta), arcsec; shape ``(4, 2)``."""
-    low, high = footprint.limits
-    slit = np.array([[-0.5, low], [0.5, low], [0.5, high], [-0.5, high]])
-    return offset + slit @ matrix.T
-
-
 def _extent(corners, scale, options, ra0, dec0, axes):
     """Middle of the field on the axes of the cube, arcsec, and the number of spaxels (odd)."""
     center = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
@@ -269,7 +262,7 @@ def _extent(corners, scale, options, ra0, dec0, axes):
 def _channels(footprints, options, native_wave):
     """Limits and middles of the channels, um, and whether they are all of one size."""
     ranges = [_bandpass(f) for f in footprints]
-    reach = np.array([_wavelength_range(f) for f in footprints])
+    reach = np.array([f.wavelengths_of_rows()[1] for f in footprints])
     low = reach[:, 0].min() if options.wavemin is None else options.wavemin
     high = reach[:, 1].max() if options.wavemax is None else options.wavemax
     if not high > low or low >= reach[:, 1].max() or high <= reach[:, 0].min():
@@ -323,18 +316,6 @@ def _bandpass(footprint):
     first, last = footprint.columns
     middle = np.array([(footprint.shape[0] - 1) / 2])
     return np.sort(footprint.wavelength(np.arange(first, last + 2) - 0.5, middle)[0])
-
-
-def _wavelength_range(footprint):
-    """Least and largest wavelength of a cutout over all its lit rows, um."""
-    first, last = footprint.columns
-    ends = np.array([first - 0.5, last + 0.5])
-    rows = np.arange(footprint.shape[0] + 1) - 0.5
-    along, wavelength = footprint.along(ends, rows), footprint.wavelength(ends, rows)
-    margin = np.abs(np.diff(along[:, 0])).max()
-    low, high = footprint.limits
-    lit = wavelength[(along > low - 0.1 * margin) & (along < high + 0.1 * margin)]
-    return lit.min(), lit.max()
 
 
 def _native_edges(ranges, low, high):

@@ -18,12 +18,10 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
+from msa3d_steps.cube.overlap import COMPILED
 from msa3d_steps.cube.strips import Strip
 
 __all__ = ["SampledGroup", "SampledStrip", "sample_noise"]
-
-COMPILED = {"cache": True, "nogil": True}
-"""Compiled once for a machine, and able to run in several threads."""
 
 NEAR = 1e-5
 """A voxel this close to a pixel, in distances of pixels, is at the pixel: others do not count."""

@@ -32,15 +32,17 @@ class Layout:
     ----------
     grid, options : object
         As given.
+    strips : list of `~msa3d_steps.cube.strips.Strip`
+        The cutouts on the grid, in the order of the cutouts.
     spaxels : numpy.ndarray
         Flat indices of the spaxels that any slit may touch, increasing.
     """
 
     def __init__(self, cutouts, pattern, grid, options):
-        self.grid, self.options, self.n_cutouts = grid, options, len(cutouts)
+        self.grid, self.options = grid, options
         _, exposure = np.unique([c.exposure for c in cutouts], return_inverse=True)
         order = np.argsort(exposure, kind="stable")
-        self._exposure, self._times = exposure, [c.exposure_time for c in cutouts]
+        self._exposure = exposure
         group_of = SampledGroup if options.method == "linear" else Group
         self.groups = [
             group_of(order[pattern.turned[order] == group], cutouts, grid, options)
@@ -48,6 +50,8 @@ class Layout:
         ]
         if len(self.groups) > 1 and options.method != "linear":
             self.groups = [Visits(self.groups)]
+        of_cutout = {i: s for g in self.groups for i, s in zip(g.members, g.strips, strict=True)}
+        self.strips = [of_cutout[i] for i in range(len(cutouts))]
         members = [strip.spaxels for strip in self.strips]
         self.spaxels = np.unique(np.concatenate(members))
         if options.robust:
@@ -61,7 +65,7 @@ class Layout:
         """Memory for one channel of a block."""
         rows = self.spaxels.size
         if self.options.robust:
-            rows += self.stack.n_rows + 2 * self.spaxels.size  # medians are in double precision
+            rows += self.stack.n_rows
         return 4 * (6 * rows + sum(g.floats_per_channel for g in self.groups))
 
     def sums(self, block):
@@ -91,7 +95,7 @@ class Layout:
         if self.options.weighting == "median":
             median_of_steps(rows, stack.first, stack.step, stack.exposure, MEDIAN_VARIANCE, sums)
             return sums, None
-        samples = np.zeros((2, self.n_cutouts, last - first), np.int64)
+        samples = np.zeros((2, len(self.strips), last - first), np.int64)
         clipped_mean(
             rows, stack.first, stack.step, stack.exposure, stack.cutout, stack.beside,
             stack.rows_beside,
@@ -113,7 +117,7 @@ class Layout:
         list
             For each cutout an array of shape ``(ny, n_channels)``, or None.
         """
-        levels = [None] * self.n_cutouts
+        levels = [None] * len(self.strips)
         for group in self.groups:
             group.levels(self._edges(block), levels)
         return levels
@@ -134,18 +138,12 @@ class Layout:
         noise = sample_noise if self.options.method == "linear" else drizzle_noise
         return noise(self, block)
 
-    @property
-    def strips(self):
-        """The cutouts on the grid, in the order of the cutouts."""
-        strips = {i: s for g in self.groups for i, s in zip(g.members, g.strips, strict=True)}
-        return [strips[i] for i in range(self.n_cutouts)]
-
     def _edges(self, block):
         return self.grid.edges[block.start : block.stop + 1]
 
     def _reach(self):
         """Give what samples may differ by, in differences of neighbouring voxels."""
-        pixel, slit = np.median([s.size for g in self.groups for s in g.strips], axis=0)
+        pixel, slit = np.median([s.size for s in self.strips], axis=0)
         return STEEPNESS * pixel, STEEPNESS * slit, STEEPNESS
 
     def _dropped(self, block, size):
@@ -156,7 +154,7 @@ class Layout:
             members = list(members)
             counted = sums[5] + 1 if len(members) > 1 else None
             for i, drop in members:
-                drop(self.slots[i], np.float32(self._times[i]), sums)
+                drop(self.slots[i], np.float32(self.strips[i].time), sums)
             if counted is not None:  # an exposure counts once, whether or not two detectors saw it
                 np.minimum(sums[5], counted, out=sums[5])
         return sums

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from msa3d_steps.cube.operator import pixel_operator
+from msa3d_steps.cube.operator import pixel_operator, weights_and_errors
 
 __all__ = ["drizzle_noise"]
 
@@ -26,23 +26,18 @@ def drizzle_noise(layout, block):
     spaxels : numpy.ndarray
         Shape ``(n_spaxels,)``: flat indices of the spaxels.
     """
-    strips = layout.strips
-    operator = pixel_operator(strips, layout.grid.edges[block.start : block.stop + 1])
+    operator = pixel_operator(layout.strips, layout.grid.edges[block.start : block.stop + 1])
     if operator is None:
         return None, None
     overlap = operator.overlap.tocoo()
     pixel, voxel = overlap.coords
     n_spaxels = operator.spaxels.size
-    level = np.zeros(pixel.size)
-    weights, sigmas = np.zeros(operator.size.size), np.zeros(operator.size.size)
-    of_cutout = operator.cutout[pixel]
+    weights, sigmas = weights_and_errors(layout.strips, operator)
+    level, of_cutout = np.zeros(pixel.size), operator.cutout[pixel]
     for i, levels in enumerate(layout.levels(block)):
         if levels is None:
             continue
-        own, members = operator.cutout == i, of_cutout == i
-        _, variance, weight = strips[i].pixels(slice(None))
-        where = operator.y[own], operator.x[own]
-        weights[own], sigmas[own] = weight[where], np.sqrt(variance[where])
+        members = of_cutout == i
         level[members] = levels[operator.y[pixel[members]], voxel[members] // n_spaxels]
     values = overlap.data * level * weights[pixel]
     total = np.bincount(voxel, values, minlength=overlap.shape[1])

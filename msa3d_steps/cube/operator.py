@@ -25,6 +25,7 @@ __all__ = [
     "observe",
     "pixel_operator",
     "rebinning",
+    "weights_and_errors",
 ]
 
 
@@ -325,14 +326,12 @@ def rebinning(strips, samples, edges):
         lit = samples.row[first[i] : first[i + 1]]
         if not lit.size:
             continue
-        pixel, row, column, channel, part = _parts(strip, lit, edges)
-        sample = (row + first[i]) * n_wave + channel
+        row, x, bandpass, pixel, channel, part = _parts(strip, lit, edges)
+        sample = (row[pixel] + first[i]) * n_wave + channel
         parts.append((pixel + n_pixels, sample, part))
-        number, where = np.unique(pixel, return_index=True)
-        y, x = lit[row[where]], column[where]
-        bandpass = _bandpass(strip, y, x, edges)
-        places.append((np.full(number.size, i), y, x, bandpass, sample[where]))
-        n_pixels += number.size
+        start = np.searchsorted(pixel, np.arange(row.size))
+        places.append((np.full(row.size, i), lit[row], x, bandpass, sample[start]))
+        n_pixels += row.size
     pixel, sample, part = (np.concatenate([p[j] for p in parts]) for j in range(3))
     shape = n_pixels, first[-1] * n_wave
     matrix = sparse.csr_array((part, (pixel, sample)), shape=shape)
@@ -340,39 +339,56 @@ def rebinning(strips, samples, edges):
 
 
 def _parts(strip, lit, edges):
-    """Overlaps of pixels with channels: pixel, row in `lit`, column, channel, part of channel."""
-    start, stop = _columns(strip, edges)
-    ends = np.sort([f[lit] for f in _wavelengths(strip, start, stop)], axis=0)
+    """Find the overlaps of the pixels of a cutout with channels.
+
+    Returns
+    -------
+    row, column, bandpass : numpy.ndarray
+        Shape ``(n_pixels,)``: row in `lit` and column of the detector, and the width of the pixel
+        along the dispersion in channels.
+    pixel, channel, part : numpy.ndarray
+        Shape ``(n,)``: a pixel, in order, a channel that it overlaps with, and the part of the
+        channel that it covers.
+    """
+    columns, (first, last) = strip.columns_of(edges), strip.footprint.columns
+    start, stop = max(columns[0] - 1, first), min(columns[-1] + 1, last) + 1
+    lam = strip.footprint.wavelength.at_edges(lit.astype(float), start, stop)
+    ends = np.sort([lam[:, :-1], lam[:, 1:]], axis=0)
     usable = np.isfinite(strip.cutout.data[lit, start:stop])
     row, column = np.nonzero(usable & (ends[1] > edges[0]) & (ends[0] < edges[-1]))
     low, high = ends[:, row, column]
+    widths = np.diff(edges)
+    middle = np.clip(np.searchsorted(edges, 0.5 * (low + high)) - 1, 0, widths.size - 1)
     first = np.clip(np.searchsorted(edges, low, side="right") - 1, 0, None)
     last = np.searchsorted(edges, high, side="left")
-    number = np.minimum(last, edges.size - 1) - first
+    number = np.minimum(last, widths.size) - first
     pixel = np.repeat(np.arange(row.size), number)
     channel = first[pixel] + np.arange(pixel.size) - np.repeat(np.cumsum(number) - number, number)
     part = np.minimum(high[pixel], edges[channel + 1]) - np.maximum(low[pixel], edges[channel])
-    part /= np.diff(edges)[channel]
-    return pixel, row[pixel], start + column[pixel], channel, part
+    part /= widths[channel]
+    return row, start + column, (high - low) / widths[middle], pixel, channel, part
 
 
-def _columns(strip, edges):
-    """First and last + 1 column of the detector that may have light of some channels."""
-    columns, (first, last) = strip.columns_of(edges), strip.footprint.columns
-    return max(columns[0] - 1, first), min(columns[-1] + 1, last) + 1
+def weights_and_errors(strips, pixels):
+    """Give the weights of pixels and the standard deviations of their values.
 
+    Parameters
+    ----------
+    strips : list
+        The cutouts, of `make_strips`.
+    pixels : Pixels or PixelOperator
+        The pixels.
 
-def _wavelengths(strip, start, stop):
-    """Wavelengths of both edges of pixels, um; each of shape ``(ny, stop - start)``."""
-    rows = np.arange(float(strip.footprint.shape[0]))
-    lam = strip.footprint.wavelength.at_edges(rows, start, stop)
-    return lam[:, :-1], lam[:, 1:]
-
-
-def _bandpass(strip, y, x, edges):
-    """Width of pixels along the dispersion, in channels."""
-    start, stop = _columns(strip, edges)
-    low, high = _wavelengths(strip, start, stop)
-    low, high = low[y, x - start], high[y, x - start]
-    channel = np.clip(np.searchsorted(edges, 0.5 * (low + high)) - 1, 0, edges.size - 2)
-    return np.abs(high - low) / np.diff(edges)[channel]
+    Returns
+    -------
+    weights, errors : numpy.ndarray
+        Shape ``(n_pixels,)``; errors in MJy/sr.
+    """
+    weights, errors = np.zeros(pixels.y.size), np.zeros(pixels.y.size)
+    for i in np.unique(pixels.cutout):
+        own = pixels.cutout == i
+        x = pixels.x[own]
+        _, variance, weight = strips[i].pixels(slice(x.min(), x.max() + 1))
+        where = pixels.y[own], x - x.min()
+        weights[own], errors[own] = weight[where], np.sqrt(variance[where])
+    return weights, errors

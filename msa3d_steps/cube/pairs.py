@@ -3,10 +3,9 @@
 import numpy as np
 from numba import njit
 
-__all__ = ["find_pairs", "gather"]
+from msa3d_steps.cube.overlap import COMPILED
 
-COMPILED = {"cache": True, "nogil": True}
-"""Compiled once for a machine, and able to run in several threads."""
+__all__ = ["find_pairs", "gather"]
 
 FAST = {"contract", "nsz", "nnan", "reassoc"}
 """Liberties that the compiler may take; no NaN reaches these loops."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from msa3d_steps.cube.overlap import COMPILED
+
 __all__ = ["ROBUST", "Stack", "make_stack", "median_of_rows", "median_of_steps"]
 
 ROBUST = ("median", "clipped")
 """Ways of combination that hold exposures against each other."""
-
-COMPILED = {"cache": True, "nogil": True}
 
 MEDIAN_VARIANCE = np.array(
     [

@@ -11,7 +11,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from msa3d_steps.cube.inverse.leastsquares import Inverse
-from msa3d_steps.cube.operator import rebinning
+from msa3d_steps.cube.operator import rebinning, weights_and_errors
 
 __all__ = ["Solution"]
 
@@ -84,12 +84,7 @@ class Solution:
         strips = self.scene.strips
         edges = self.scene.grid.edges[block.start : block.stop + 1]
         matrix, pixels = rebinning(strips, system.samples, edges)
-        weights, sigmas = np.zeros(pixels.y.size), np.zeros(pixels.y.size)
-        for i in np.unique(pixels.cutout):
-            own = pixels.cutout == i
-            _, variance, weight = strips[i].pixels(slice(None))
-            where = pixels.y[own], pixels.x[own]
-            weights[own], sigmas[own] = weight[where], np.sqrt(variance[where])
+        weights, sigmas = weights_and_errors(strips, pixels)
         shares = sparse.csr_array(matrix.T @ sparse.diags_array(weights))
         total = shares.sum(axis=1)
         scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from msa3d_steps.cube.footprint import axes_of_slit
 from msa3d_steps.cube.inverse.leastsquares import Inverse, system_of
 from msa3d_steps.cube.inverse.noise import Solution
 from msa3d_steps.cube.inverse.resolution import (
@@ -121,7 +122,9 @@ class Scene:
         """
         maps = [grid.from_slit(c.footprint) for c in cutouts]
         width = float(np.median([np.hypot(*m[:, 0]) for _, m in maps])) * grid.scale
-        corners = np.concatenate([_corners(c, *m) for c, m in zip(cutouts, maps, strict=True)])
+        corners = np.concatenate(
+            [c.footprint.corners(*m) for c, m in zip(cutouts, maps, strict=True)]
+        )
         size = np.array([grid.nx, grid.ny])
         beyond = np.maximum(-0.5 - corners.min(axis=0), corners.max(axis=0) - size + 0.5)
         margin = np.ceil(np.clip(beyond, 0, MARGIN * width / grid.scale) - 1e-6).astype(int)
@@ -200,8 +203,7 @@ class Scene:
         middles = np.stack(np.divmod(output, self.shape[1])[::-1]) + np.array(self.margin)[:, None]
         middles = (middles + 0.5) * self.split - 0.5
         distance = middles[:, :, None] - places.T[:, None, :]
-        along = self.strips[0].matrix[:, 1] / np.hypot(*self.strips[0].matrix[:, 1])
-        axes = np.array([[along[1], -along[0]], along])
+        axes = axes_of_slit(self.strips[0].matrix)
         return self.grid.scale * np.tensordot(axes, distance, axes=1)
 
     def blocks(self, size):
@@ -213,7 +215,7 @@ class Scene:
         """Give the number of channels of a block, within the memory that it may take."""
         pairs = 0
         for strip in self.strips:
-            height = strip.footprint.row_height * np.hypot(*strip.matrix[:, 1])
+            height, _ = strip.size
             pairs += strip.spaxels.size * (1 / height + 2)
         return int(np.clip(BLOCK_BYTES / (4 * max(pairs, 1)), 8, BLOCK))
 
@@ -277,13 +279,6 @@ def invert(cutouts, grid, options, drizzled):
     _tell(sharpness)
     voxels = replace(drizzled, data=data, err=err)
     return voxels, sharpness, Solution(grid, options, scene, smoothing)
-
-
-def _corners(cutout, offset, matrix):
-    """Corners of a slit in spaxels, shape ``(4, 2)``."""
-    low, high = cutout.footprint.limits
-    slit = np.array([[-0.5, low], [0.5, low], [0.5, high], [-0.5, high]])
-    return offset + slit @ matrix.T
 
 
 def _solve(scene, channels, smoothing, data, err):

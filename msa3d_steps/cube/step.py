@@ -94,6 +94,7 @@ class MSA3DCubeStep(MSA3DStep):
             Where no cube could be made.
         """
         grid_options, combine_options = self._options()
+        register_options = RegisterOptions(self.offset_file, self.register, self.image).is_sound()
         if isinstance(inputs, Source):
             product, collection = None, Collection([inputs])
         else:
@@ -103,7 +104,7 @@ class MSA3DCubeStep(MSA3DStep):
             )
             product, collection = members.product, collect_sources(members, selection)
         self.problems.extend(collection.problems)
-        collection.sources = self._register(collection.sources, product)
+        collection.sources = self._register(collection.sources, product, register_options)
         origin = self.origin or self._origin(product)
         cubes = ModelContainer()
         while collection.sources:  # each source is let go when its cube is made
@@ -118,10 +119,9 @@ class MSA3DCubeStep(MSA3DStep):
             self._give_up(collection)
         return cubes
 
-    def _register(self, sources, product):
+    def _register(self, sources, product, options):
         """Move the exposures to where they looked, as far as that is known or can be measured."""
-        options = RegisterOptions(self.offset_file, self.register, self.image)
-        if not (options.is_sound().changes and sources):
+        if not (options.changes and sources):
             return sources
         sources = register(sources, options)
         together = list(dict.fromkeys(m for source in sources for m in source.members))

@@ -12,6 +12,7 @@ from msa3d_steps.cube.slits import NotSlitsError, open_model, slits_of, source_o
 from msa3d_steps.cube.sources import Source, cutout_from_slit, tell_apart
 from msa3d_steps.errors import InputError
 from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.progress import track
 
 __all__ = ["MSA3DCutoutStep"]
 
@@ -181,7 +182,7 @@ class MSA3DCutoutStep(MSA3DStep):
             return self.prepare_output(inputs, make_copy=not self.is_in_pipeline())
         items = find_members(inputs).items
         container = ModelContainer()
-        for item in items:
+        for item in track(items, "exposures"):
             try:
                 container.append(self.prepare_output(item) if _is_model(item) else open_model(item))
             except InputError as err:
@@ -216,7 +217,7 @@ class MSA3DCutoutStep(MSA3DStep):
         self.problems.extend(selection.not_among(sources.values()))
         self.see(list(sources.values()))
         done = {}
-        for key, source in sorted(sources.items()):
+        for key, source in track(sorted(sources.items()), "sources"):
             if not selection.wants(source) or not source.cutouts:
                 continue
             try:

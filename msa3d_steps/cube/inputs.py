@@ -19,6 +19,7 @@ from msa3d_steps.cube.reading import (
 )
 from msa3d_steps.cube.sources import tell_apart
 from msa3d_steps.errors import InputError, Problem
+from msa3d_steps.progress import is_shown_by_bar, track
 
 __all__ = [
     "Collection",
@@ -179,7 +180,7 @@ def collect_sources(members, selection):
         The wanted sources with their cutouts; every file and slit that is left out has a problem.
     """
     found, left_out, problems = {}, {}, []
-    for exposure in read_all(members, selection):
+    for exposure in track(read_all(members, selection), "exposures", len(members.items)):
         for problem in exposure.problems:
             log.error("%s", problem)
         problems += exposure.problems
@@ -258,5 +259,5 @@ def read_all(members, selection):
             name = item.meta.filename or f"model {index + 1}"
             yield cutouts_of_model(name, item, selection)
         else:
-            log.info("Reading %s", item)
+            log.info("Reading %s", item, extra=is_shown_by_bar())
             yield read_exposure(item, selection)

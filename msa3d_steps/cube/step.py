@@ -19,6 +19,7 @@ from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError, Problem
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.parameters import command_of
+from msa3d_steps.progress import Bar
 from msa3d_steps.tasks import number_of_cores
 from msa3d_steps.words import counted
 
@@ -107,14 +108,16 @@ class MSA3DCubeStep(MSA3DStep):
         collection.sources = self._register(collection.sources, product, register_options)
         origin = self.origin or self._origin(product)
         cubes = ModelContainer()
-        while collection.sources:  # each source is let go when its cube is made
-            source = collection.sources.pop(0)
-            cube = self._build(source, grid_options, combine_options)
-            if cube is not None:
-                cube.meta.filename = self._file_name(source, product)
-                cube.meta.msa3d.key = self.key
-                cube.meta.msa3d.provenance = provenance_of(source, origin)
-                cubes.append(cube)
+        with Bar("cubes", len(collection.sources)) as bar:
+            while collection.sources:  # each source is let go when its cube is made
+                source = collection.sources.pop(0)
+                cube = self._build(source, grid_options, combine_options)
+                bar.step(source.title)
+                if cube is not None:
+                    cube.meta.filename = self._file_name(source, product)
+                    cube.meta.msa3d.key = self.key
+                    cube.meta.msa3d.provenance = provenance_of(source, origin)
+                    cubes.append(cube)
         if not len(cubes):
             self._give_up(collection)
         return cubes

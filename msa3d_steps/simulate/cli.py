@@ -8,10 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from stcal.multiprocessing import compute_num_cores
-from tqdm import tqdm
 
 from msa3d_steps import __version__
 from msa3d_steps.errors import InputError
+from msa3d_steps.progress import Bar
 from msa3d_steps.simulate.config import Survey, read_survey
 
 __all__ = ["main"]
@@ -170,7 +170,7 @@ def _simulate(survey, options):
         survey.dithers, survey.dither, survey.exposure_time,
     )  # fmt: skip
     log.info("laying the slitlets out (%d process(es))", cores)
-    with _Progress(options.quiet) as progress:
+    with _Progress() as progress:
         products = write_survey(survey, options.folder, cores, progress)
     log.info("survey      %s", products.folder)
     log.info("truth       %s", products.truth)
@@ -183,24 +183,21 @@ def _simulate(survey, options):
 class _Progress:
     """A bar on a terminal; elsewhere a line each tenth of the way."""
 
-    def __init__(self, quiet):
-        self.quiet, self.bar, self.tenth = quiet, None, -1
+    def __init__(self):
+        self.bar, self.tenth = None, -1
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *error):
         if self.bar is not None:
-            self.bar.close()
+            self.bar.__exit__(*error)
 
     def __call__(self, done, total):
-        if self.quiet:
-            return
-        if sys.stderr.isatty():
-            if self.bar is None:
-                self.bar = tqdm(total=total, initial=done - 1, unit="exposure")
-            self.bar.update(done - self.bar.n)
-        elif done * 10 // total > self.tenth:
+        if self.bar is None:
+            self.bar = Bar("exposures", total, done - 1).__enter__()
+        self.bar.step()
+        if not self.bar.is_shown and done * 10 // total > self.tenth:
             self.tenth = done * 10 // total
             log.info("%d of %d exposures", done, total)
 

@@ -56,7 +56,7 @@ def make_model(source, grid, voxels, correlation, pattern, grid_options, combine
     _blend_headers(model, source)
     _set_metadata(model, source, pattern, grid, grid_options, combine_options)
     _set_wcs(model, grid)
-    model.exposure_table = _exposure_table(source, pattern, voxels, model)
+    model.exposure_table = _exposure_table(source, pattern, voxels, grid, model)
     _set_correlation(model, correlation)
     return model
 
@@ -156,6 +156,7 @@ def _set_wcs(model, grid):
     info.pc1_3 = info.pc2_3 = info.pc3_1 = info.pc3_2 = 0
     info.pc3_3 = 1
     info.specsys = "BARYCENT"
+    info.dispersion_direction = 1  # of the exposures, as in jwst's cubes: extract_1d asks for it
     waves = grid.centers.astype(np.float32)
     model.wavetable = np.array([(waves[:, None],)], dtype=[("wavelength", "<f4", (grid.n_wave, 1))])
     if grid.linear:
@@ -174,7 +175,10 @@ def _set_wcs(model, grid):
     info.s_region = f"POLYGON ICRS  {polygon}"
     model.meta.coordinates.reference_frame = "ICRS"
     model.meta.wcs = create_fitswcs(model)
-    model.meta.wcs.bounding_box = tuple((-0.5, n - 0.5) for n in grid.shape[::-1])
+    box = [(-0.5, n - 0.5) for n in grid.shape[::-1]]
+    if not grid.linear:
+        box[2] = (0, grid.n_wave - 1)  # where the table ends: gwcs asks for the corners to invert
+    model.meta.wcs.bounding_box = tuple(box)
 
 
 def _set_correlation(model, correlation):
@@ -191,7 +195,7 @@ def _set_correlation(model, correlation):
     ]
 
 
-def _exposure_table(source, pattern, voxels, model):
+def _exposure_table(source, pattern, voxels, grid, model):
     moves = [
         (*move.along_axes(cutout.footprint), move.across_err, move.along_err, move.kind)
         for cutout, move in zip(
@@ -203,9 +207,18 @@ def _exposure_table(source, pattern, voxels, model):
         (
             c.file, c.slit, c.detector, c.exposure, c.visit,
             pattern.step[i], pattern.dither[i], pattern.across[i], pattern.along[i],
-            pattern.angle[i] % 360, *moves[i],
+            pattern.angle[i] % 360, *_place(c.footprint, grid), *moves[i],
             c.exposure_time, c.used, c.rejected, c.outliers, *samples[:, i],
         )
         for i, c in enumerate(source.cutouts)
     ]  # fmt: skip
     return np.array(rows, dtype=model.get_dtype("exposure_table"))
+
+
+def _place(footprint, grid):
+    """Give middle (ra and dec, degrees), width and length (arcsec) of the lit part of a slit."""
+    offset, matrix = footprint.to_plane(grid.ra_center, grid.dec_center)
+    corners = footprint.corners(offset, matrix)
+    ra, dec = from_plane(*corners.mean(axis=0), grid.ra_center, grid.dec_center)
+    width, length = np.hypot(*(corners[1] - corners[0])), np.hypot(*(corners[2] - corners[1]))
+    return float(ra), float(dec), width, length

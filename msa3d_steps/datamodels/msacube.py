@@ -1,17 +1,16 @@
 """The spectral cube of one source."""
 
-import os
-import uuid
-from pathlib import Path
-
 import numpy as np
 from scipy import sparse
 from stdatamodels.jwst.datamodels import IFUCubeModel
 
+from msa3d_steps.cube.correlation import sum_factor
+from msa3d_steps.datamodels.saving import WholeFile
+
 __all__ = ["MSACubeModel"]
 
 
-class MSACubeModel(IFUCubeModel):
+class MSACubeModel(WholeFile, IFUCubeModel):
     """A spectral cube made of slit-stepping exposures.
 
     Files say that they hold an ``IFUCubeModel``, so that stock software opens them; opened as an
@@ -35,8 +34,9 @@ class MSACubeModel(IFUCubeModel):
         Middles of the channels, um (extension ``WCS-TABLE``).
     exposure_table : numpy.ndarray
         One row for each cutout that was used: file, slit, detector, exposure, visit, step and
-        dither (from 0), offsets across and along the slit (arcsec), its position angle (degrees),
-        exposure time (s), number of pixels used and rejected (extension ``EXPOSURES``).
+        dither (from 0), offsets across and along the slit (arcsec), its position angle, the place
+        of the middle of its lit part (degrees), width and length of that (arcsec), exposure time
+        (s), number of pixels used and rejected (extension ``EXPOSURES``).
     correlation_table : numpy.ndarray
         For square apertures of `spaxels` on a side and sums over `channels`: `factor`, the error of
         the sum over the sum of ERR in quadrature, its `spread` from aperture to aperture, and
@@ -92,12 +92,7 @@ class MSACubeModel(IFUCubeModel):
         table = self.correlation_table
         if table is None or not len(table):
             raise ValueError("the cube has no CORRELATION table; build it again")
-        numbers = np.unique(table["channels"])
-        factors = []
-        for number in numbers:
-            rows = table[table["channels"] == number]
-            factors.append(np.interp(np.sqrt(n_spaxels), rows["spaxels"], rows["factor"]))
-        return float(np.interp(np.log(n_channels), np.log(numbers), factors))
+        return sum_factor(table, n_spaxels, n_channels)
 
     def covariance_matrix(self, channel):
         """Give the covariance of the spaxels of a channel.
@@ -130,46 +125,6 @@ class MSACubeModel(IFUCubeModel):
             f"there is no covariance of channel {channel} (there is of {has}); build the cube with "
             "covariance=true and covariance_wave"
         )
-
-    def save(self, path, dir_path=None, *args, **kwargs):
-        """Write the cube whole or not at all.
-
-        Parameters
-        ----------
-        path : str or callable
-            Path of the file, or a function that makes it from ``meta.filename``.
-        dir_path : str, optional
-            Directory that takes the place of that in `path`.
-        *args, **kwargs
-            Passed on to the writer.
-
-        Returns
-        -------
-        str
-            The path of the file.
-        """
-        path = Path(path(self.meta.filename) if callable(path) else path)
-        path = Path(dir_path) / path.name if dir_path else path
-        part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
-        self._final_name = path.name
-        try:
-            super().save(str(part), None, *args, **kwargs)
-            os.replace(part, path)  # noqa: PTH105 - atomic, and over an older file
-        finally:
-            part.unlink(missing_ok=True)
-            del self._final_name
-        return str(path)
-
-    def on_save(self, init):
-        """Set the name of the file that the cube will have in the end.
-
-        Parameters
-        ----------
-        init : str
-            The path that is written.
-        """
-        super().on_save(init)
-        self.meta.filename = getattr(self, "_final_name", self.meta.filename)
 
     @property
     def wavelengths(self):

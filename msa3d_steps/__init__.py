@@ -14,10 +14,12 @@ _LOCATIONS = {
     "MSA3DOutlierStep": "msa3d_steps.outlier.step",
     "MSA3DPathlossStep": "msa3d_steps.pathloss.step",
     "MSA3DPipeline": "msa3d_steps.pipelines.survey",
+    "MSA3DQuicklookStep": "msa3d_steps.quicklook.step",
     "MSA3DRelabelStep": "msa3d_steps.relabel.step",
     "MSA3DSpec2Pipeline": "msa3d_steps.pipelines.spec2",
     "MSA3DSpec3Pipeline": "msa3d_steps.pipelines.spec3",
     "MSACubeModel": "msa3d_steps.datamodels",
+    "MSALineMapsModel": "msa3d_steps.datamodels",
     "run": "msa3d_steps.pipelines.oneshot",
 }
 
@@ -29,10 +31,12 @@ __all__ = [
     "MSA3DOutlierStep",
     "MSA3DPathlossStep",
     "MSA3DPipeline",
+    "MSA3DQuicklookStep",
     "MSA3DRelabelStep",
     "MSA3DSpec2Pipeline",
     "MSA3DSpec3Pipeline",
     "MSACubeModel",
+    "MSALineMapsModel",
     "__version__",
     "run",
 ]

@@ -10,6 +10,7 @@ STEPS = (
     ("MSA3DOutlierStep", "msa3d_outlier", False),
     ("MSA3DPathlossStep", "msa3d_pathloss", False),
     ("MSA3DPipeline", "msa3d", True),
+    ("MSA3DQuicklookStep", "msa3d_quicklook", False),
     ("MSA3DRelabelStep", "msa3d_relabel", False),
     ("MSA3DSpec2Pipeline", "msa3d_spec2", True),
     ("MSA3DSpec3Pipeline", "msa3d_spec3", True),

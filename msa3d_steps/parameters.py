@@ -6,7 +6,10 @@ from stpipe import crds_client
 from msa3d_steps.errors import InputError
 from msa3d_steps.whole import replace_whole
 
-__all__ = ["HEADER", "command_of", "parameters_of", "what_matters", "write_parameters"]
+__all__ = [
+    "HEADER", "changed_parameters", "command_of", "flat_parameters", "parameters_of",
+    "what_matters", "write_parameters",
+]  # fmt: skip
 
 HEADER = """\
 #ASDF 1.0.0
@@ -87,6 +90,50 @@ def command_of(step):
             {**command_of(getattr(step, name)), "name": name} for name in step.step_defs
         ]
     return tree
+
+
+def flat_parameters(command, above=""):
+    """List the steps of a command and their parameters.
+
+    Parameters
+    ----------
+    command : dict
+        What `command_of` gives.
+    above : str
+        What the names of its steps begin with.
+
+    Yields
+    ------
+    tuple of (str, dict)
+        Name of a step, as in ``spec2.barshadow``, and its parameters; the command itself comes
+        first, with its own name.
+    """
+    if command.get("parameters"):
+        yield above or command.get("name", "step"), dict(command["parameters"])
+    for step in command.get("steps", []):
+        yield from flat_parameters(step, f"{above}.{step['name']}" if above else step["name"])
+
+
+def changed_parameters(step):
+    """List the parameters of a step that are not as they are by default.
+
+    Parameters
+    ----------
+    step : `~stpipe.Step`
+        A step or pipeline.
+
+    Returns
+    -------
+    dict
+        Names of parameters by the names that `flat_parameters` gives to steps.
+    """
+    usual = dict(flat_parameters(command_of(type(step)())))
+    changed = {}
+    for name, own in flat_parameters(command_of(step)):
+        differing = [n for n, value in own.items() if value != usual.get(name, {}).get(n)]
+        if differing:
+            changed[name] = differing
+    return changed
 
 
 def what_matters(parameters):

@@ -19,6 +19,7 @@ for variable in ("CRDS_PATH", "CRDS_SERVER_URL", "CRDS_CONTEXT"):
 LONGEST = (
     "test_msa3d", "test_spec2", "test_step", "test_resume", "test_survey", "test_cubes",
     "test_examples", "test_bad_inputs", "test_spec3_pipeline", "test_relabel_step", "test_crds",
+    "test_docs",
 )  # fmt: skip
 """Files that take longest, which come first: so two processes end at about the same time."""
 

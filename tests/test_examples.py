@@ -1,7 +1,8 @@
 """What README and docs tell users to type: it runs, and its options exist.
 
-Python examples run on a simulated survey of one source in one exposure of NRS1, whose files have
-other names than those of GO-2136 in the docs.
+Python examples of all pages, and commands that take seconds, run one after the other in one
+process on a simulated survey of one source in one exposure of NRS1, whose files have other names
+than those of GO-2136 in the docs. Of other commands the options are looked up.
 """
 
 import argparse
@@ -31,33 +32,81 @@ from msa3d_steps.simulate.cli import _parser as parser_of_simulate
 from msa3d_steps.simulate.references.crds import environment
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITH_EXAMPLES = [ROOT / "README.md", ROOT / "docs" / "python.md", ROOT / "docs" / "pipelines.md"]
-
+DOCS = [
+    ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md",
+]  # fmt: skip
 NAMES = {"jw02136": "jw09999", "s000008512": "s000000001", "8512": "1"}
 """Names in the docs, and those of the simulated survey."""
 
 PRODUCT = "jw09999-o001_{}_nirspec_f100lp-g140h"
 CUBE = PRODUCT.format("s000000001") + "_s3d.fits"
+EXPOSURE = "jw09999001001_03101_00001_nrs1_{}.fits"
+
+STEPS = "cube", "outlier", "pathloss", "background", "relabel", "quicklook"
+"""Steps whose commands take seconds. Those of pipelines take minutes, of real data hours."""
+
+NOT_RUN = {
+    "--offset_file=": "the offset file of the text is of other exposures",
+    "--register=image": "there is no image",
+    "msa3d_pathloss asn.json": "these are corrected already",
+    "calwebb": "a pipeline",
+    "night1": "is not there",
+    "blue prism": "needs a survey of two gratings",
+}
+"""Parts of commands of these steps that are looked up only, and why."""
+
+PREPARE = """
+import shutil
+from pathlib import Path
+from astropy.table import Table
+from msa3d_steps import MSA3DCubeStep, MSA3DPathlossStep
+
+cal, rate, crds = sys.argv[3:6]
+cubes = MSA3DCubeStep.call("asn.json", covariance=True, save_results=True)
+shutil.copy(cubes[0].meta.filename, "x_s3d.fits")
+sky = {"wavelength": [0.9, 1.4, 1.9], "brightness": [0.15, 0.14, 0.13]}
+Table(sky).write("sky.ecsv")
+Path("jwst_nirspec_pathloss_0002.fits").symlink_to(next(Path(crds).rglob("*pathloss*.fits")))
+lossy = MSA3DPathlossStep.call(cal, inverse=True, override_pathloss="jwst_nirspec_pathloss_0002.fits")
+lossy.save("x_cal.fits")
+Path("x_nrs1_cal.fits").symlink_to(cal)
+Path("x_nrs1_rate.fits").symlink_to(rate)
+"""  # noqa: E501
+"""Makes what examples take for granted."""
 
 RUN_ALL = """
-import json, sys, traceback, warnings
+import json, sys, time, traceback, warnings
 warnings.simplefilter("ignore")
+
+PREPARE
+
+def run(example, space):
+    if isinstance(example, str):
+        exec(compile(example, "example", "exec"), space)
+        return len(space["cubes"]) if "cubes" in space else None
+    import commands
+    command, *arguments = example
+    if command == "strun":
+        return commands.strun_here(*arguments)
+    from msa3d_steps.association import cli as asn
+    from msa3d_steps.simulate import cli as simulate
+    return {"msa3d_asn": asn, "msa3d_simulate": simulate}[command].main(arguments)
+
 outcomes = []
-for code in json.load(open(sys.argv[1])):
-    space = {"__name__": "example"}
+for example in json.load(open(sys.argv[1])):
+    before = time.process_time()
     try:
-        exec(compile(code, "example", "exec"), space)
-        outcomes.append({"cubes": len(space["cubes"]) if "cubes" in space else None})
+        outcomes.append({"result": run(example, {"__name__": "example"})})
     except BaseException:
         outcomes.append({"error": traceback.format_exc()})
+    outcomes[-1]["seconds"] = time.process_time() - before
 json.dump(outcomes, open(sys.argv[2], "w"))
-"""
+""".replace("PREPARE", PREPARE)
 
 
 def blocks(path, *languages):
     """Fenced blocks of a language that are not marked as not run: heading and text."""
-    pattern = re.compile(r"(<!-- not run.*?-->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.M | re.S)
+    pattern = re.compile(r"(<!-- not run.*?-->\n)?^( *)```([^\n]*)\n(.*?)^ *```$", re.M | re.S)
     text = path.read_text(encoding="utf-8")
     for match in pattern.finditer(text):
         marked, indent, language, content = match.groups()
@@ -66,12 +115,36 @@ def blocks(path, *languages):
             yield headings[-1], re.sub(f"^{indent}", "", content, flags=re.M)
 
 
-EXAMPLES = [
-    pytest.param(i, heading, id=f"{path.stem}: {heading}")
-    for i, (path, heading) in enumerate(
-        (path, heading) for path in WITH_EXAMPLES for heading, _ in blocks(path, "python")
-    )
-]
+EXAMPLES = [(path, heading, code) for path in DOCS for heading, code in blocks(path, "python")]
+
+
+def commands():
+    """Lines of shell blocks that start one of the commands: the page, and the words."""
+    for path in DOCS:
+        for _, text in blocks(path, "", "sh", "bash"):
+            for line in text.replace("\\\n", " ").splitlines():
+                for part in re.split(r"&&|;", line.strip().removeprefix("$ ")):
+                    words = shlex.split(part, comments=True)
+                    if words and words[0] in ("strun", "msa3d_asn", "msa3d_simulate"):
+                        yield path, words
+
+
+def is_run(words):
+    """Tell whether a command runs in the tests."""
+    line = " ".join(words)
+    if any(part in line for part in NOT_RUN):
+        return False
+    if words[0] == "msa3d_asn":
+        return any(w in ("rates", "cals") for w in words[1:])
+    if words[0] == "msa3d_simulate":
+        return "--plan" in words
+    return re.sub(r"parameter_refs/(\w+?)(_go2136)?\.asdf", r"\1", words[1]) in {
+        f"msa3d_{step}" for step in STEPS
+    }
+
+
+COMMANDS = list(commands())
+RUN = list(dict.fromkeys(tuple(words) for _, words in COMMANDS if is_run(words)))
 
 
 @pytest.fixture(scope="module")
@@ -87,43 +160,73 @@ def folder(survey, tmp_path_factory):
         (folder / f"{kind}s").mkdir()
         for path in survey.glob(f"*_nrs1_{kind}.fits"):
             shutil.copy(path, folder / f"{kind}s")
-    shutil.copy(survey / "jw09999001001_01_msa.fits", folder / "rates")
+    for place in ("rates", "."):
+        shutil.copy(survey / "jw09999001001_01_msa.fits", folder / place)
     names = sorted(str(path.relative_to(folder)) for path in folder.glob("cals/*.fits"))
     write_association(folder, names, PRODUCT.format("{source_id}"))
+    (folder / "parameter_refs").symlink_to(ROOT / "parameter_refs")
     return folder
+
+
+def small(words):
+    """Give a command that makes cubes a few channels to make."""
+    is_cube = words[0] == "strun" and "cube" in words[1] and "--wavemin" not in " ".join(words)
+    return [*words, "--wavemin=1.33", "--wavemax=1.335"] if is_cube else list(words)
 
 
 @pytest.fixture(scope="module")
 def outcomes(folder, survey):
-    """What became of each Python example; all run one after the other, in the order of the docs."""
-    codes = [code for path in WITH_EXAMPLES for _, code in blocks(path, "python")]
+    """What became of each example; all run one after the other, in the order of the docs."""
+    text = json.dumps([code for *_, code in EXAMPLES] + [small(words) for words in RUN])
     for theirs, ours in NAMES.items():
-        codes = [code.replace(theirs, ours) for code in codes]
-    (folder / "codes.json").write_text(json.dumps(codes))
+        text = text.replace(theirs, ours)
+    (folder / "examples.json").write_text(text)
+    inputs = [f"{kind}s/{EXPOSURE.format(kind)}" for kind in ("cal", "rate")]
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, "codes.json", "outcomes.json"], cwd=folder,
-        env=os.environ | environment(survey / "crds"), capture_output=True, text=True,
-        check=False,
+        [sys.executable, "-c", RUN_ALL, "examples.json", "outcomes.json", *inputs, survey / "crds"],
+        cwd=folder, env=os.environ | environment(survey / "crds") | {"PYTHONPATH": paths},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "log").write_text(done.stdout + done.stderr)
     return json.loads((folder / "outcomes.json").read_text())
 
 
-@pytest.mark.parametrize(("number", "heading"), EXAMPLES)
-def test_python_example_runs(outcomes, number, heading):
+@pytest.mark.parametrize(
+    "number", range(len(EXAMPLES)), ids=lambda i: f"{EXAMPLES[i][0].stem}: {EXAMPLES[i][1]}"
+)
+def test_python_example_runs(outcomes, number):
     """Each example by itself; those that make cubes make one, the pipeline of one's own two."""
     assert "error" not in outcomes[number], outcomes[number]["error"][-3000:]
-    expected = 2 if heading == "In a pipeline of your own" else 1
-    assert outcomes[number]["cubes"] in (expected, None)
+    expected = 2 if EXAMPLES[number][1] == "In a pipeline of your own" else 1
+    assert outcomes[number]["result"] in (expected, None)
+
+
+@pytest.mark.parametrize("number", range(len(RUN)), ids=lambda i: " ".join(RUN[i])[:90])
+def test_command_runs(outcomes, folder, number):
+    """Each ends without an error."""
+    outcome = outcomes[len(EXAMPLES) + number]
+    assert "error" not in outcome, outcome["error"][-3000:]
+    assert not outcome["result"], (folder / "log").read_text()[-5000:]
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) > 10
+    assert len(EXAMPLES) > 25
+    assert len(RUN) > 20
+    assert {name for name in NOT_RUN if not any(name in " ".join(w) for _, w in COMMANDS)} == set()
+
+
+def test_what_is_not_run_is_known():
+    """Marked blocks need what no test has: the archive, a batch system, a second survey."""
+    marks = [m for path in DOCS for m in re.findall(r"<!-- not run: (.*?) -->", path.read_text())]
+    assert set(marks) == {"needs the archive", "needs a batch system", "needs two gratings"}
 
 
 def test_examples_make_what_the_text_says(folder, outcomes):
     """One cube in each of the folders, of the same light."""
     made = {path.parent.name: path for path in folder.glob(f"*/{CUBE}")}
+    assert made.pop("offsets")  # a few channels
     assert set(made) == {"cubes", "fine_cubes", "cubes_of_cals", "from_asn", "spec3"}
     with fits.open(made["fine_cubes"]) as file:
         assert file["SCI"].header["CDELT2"] * 3600 == pytest.approx(0.05)
@@ -166,17 +269,6 @@ def test_run_files_in_the_text_are_valid(path, tmp_path):
                 assert getattr(member, name) == value
 
 
-def commands():
-    """Lines of shell blocks that start one of the commands, with their arguments."""
-    for path in DOCS:
-        for _, text in blocks(path, "", "sh", "bash"):
-            for line in text.replace("\\\n", " ").splitlines():
-                for part in re.split(r"&&|;", line.strip().removeprefix("$ ")):
-                    words = shlex.split(part, comments=True)
-                    if words and words[0] in ("strun", "msa3d_asn", "msa3d_simulate"):
-                        yield pytest.param(words, id=f"{path.stem}: {' '.join(words)}"[:90])
-
-
 @cache
 def options_of(target):
     """Parameters that strun knows for a step, a pipeline or a parameter file of ours."""
@@ -198,7 +290,9 @@ def options_of(target):
     return {*flat(spec), "help", "log-level", "log-file", "save-parameters", "verbose"}
 
 
-@pytest.mark.parametrize("words", list(commands()))
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, id=f"{path.stem}: {' '.join(w)}"[:90]) for path, w in COMMANDS]
+)
 def test_command_has_these_options(words, monkeypatch):
     command, *arguments = words
     if command == "strun":
@@ -216,7 +310,7 @@ def test_command_has_these_options(words, monkeypatch):
 
 
 def test_commands_are_found():
-    found = [" ".join(p.values[0]) for p in commands()]
+    found = [" ".join(words) for _, words in COMMANDS]
     assert len(found) > 25
     for start in ("strun msa3d ", "strun msa3d_spec3 ", "msa3d_asn ", "msa3d_simulate "):
         assert any(line.startswith(start) for line in found), start

@@ -1,86 +1,233 @@
-"""A cube in the software that people look at cubes with: the same voxel everywhere."""
+"""A cube in the software that people look at cubes with: the same voxel everywhere.
 
-import warnings
+Flux to 1e-6, place to 0.01 spaxel, wavelength to 1e-6; linear cubes and cubes with a wavelength
+table, along north and along the slits (which lie at 37 degrees).
+"""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from scene import as_model
 
-from msa3d_steps import MSA3DCubeStep
+from msa3d_steps import MSA3DCubeStep, MSACubeModel
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+
+KINDS = [f"{grid} {axes}" for grid in ("linear", "table") for axes in ("skyalign", "msaalign")]
+TEXT = Path(__file__).parents[1] / "docs" / "viewers.md"
 
 
 @pytest.fixture(scope="module")
 def cubes(small_survey, tmp_path_factory):
-    """Paths of a linear cube and of one with a wavelength table, and the model of each."""
+    """Paths of cubes, by kind."""
     folder = tmp_path_factory.mktemp("viewers")
     result = {}
-    for name, linear in (("linear", True), ("table", False)):
-        cube = MSA3DCubeStep.call([as_model(s) for s in small_survey], linear_wave=linear)[0]
-        result[name] = cube.save(str(folder / f"{name}_s3d.fits")), cube
+    for kind in KINDS:
+        grid, axes = kind.split()
+        cube = MSA3DCubeStep.call(
+            [as_model(s) for s in small_survey], linear_wave=grid == "linear", coord_system=axes
+        )[0]
+        result[kind] = cube.save(str(folder / f"{grid}_{axes}_s3d.fits"))
+        cube.close()
     return result
 
 
-def voxel(cube):
-    """Channel, y, x of the brightest voxel; its value, ra, dec and wavelength (um)."""
-    k, y, x = np.unravel_index(np.nanargmax(cube.data), cube.data.shape)
-    ra, dec, lam = cube.meta.wcs(x, y, k)
-    return (k, y, x), cube.data[k, y, x], ra, dec, lam
+class Voxel:
+    """The brightest voxel of a cube, as the model has it."""
+
+    def __init__(self, path):
+        with MSACubeModel(path) as cube:
+            where = np.unravel_index(np.nanargmax(cube.data), cube.shape)
+            self.k, self.y, self.x = self.where = tuple(int(i) for i in where)
+            self.value, self.err = cube.data[where], cube.err[where]
+            self.bad = np.asarray(cube.dq) != 0
+            self.total = np.nansum(cube.data[self.k], dtype=float)
+            self.area = cube.meta.photometry.pixelarea_steradians
+            self.scale = cube.meta.wcsinfo.cdelt2 * 3600
+            self.ra, self.dec, self.lam = (float(c) for c in cube.meta.wcs(self.x, self.y, self.k))
+        assert self.x != self.y  # axes that are swapped would show
+        assert 0 < self.bad.sum() < self.bad.size
+
+    def assert_sky(self, ra, dec):
+        """0.01 spaxel."""
+        east = (float(ra) - self.ra) * np.cos(np.deg2rad(self.dec))
+        assert np.hypot(east, float(dec) - self.dec) * 3600 < 0.01 * self.scale
+
+    def assert_flux(self, value):
+        assert float(value) == pytest.approx(self.value, rel=1e-6)
+
+    def assert_err(self, value):
+        assert float(value) == pytest.approx(self.err, rel=1e-6)
+
+    def assert_wavelength(self, value):
+        """In um."""
+        assert float(value) == pytest.approx(self.lam, rel=1e-6)
 
 
-def test_spectral_cube(cubes):
+@pytest.mark.parametrize("kind", KINDS)
+def test_astropy(cubes, kind):
+    """The header alone, as DS9 goes by it."""
+    voxel = Voxel(cubes[kind])
+    with fits.open(cubes[kind]) as file:
+        voxel.assert_flux(file["SCI"].data[voxel.where])
+        wcs = WCS(file["SCI"].header, file)
+        sky, wavelength = wcs.pixel_to_world(voxel.x, voxel.y, voxel.k)
+    voxel.assert_sky(sky.icrs.ra.deg, sky.icrs.dec.deg)
+    voxel.assert_wavelength(wavelength.to_value(u.um))
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith("linear")])
+def test_spectral_cube(cubes, kind):
     module = pytest.importorskip("spectral_cube")
-    path, cube = cubes["linear"]
-    where, value, ra, dec, lam = voxel(cube)
-    found = module.SpectralCube.read(path, hdu=1)
+    voxel = Voxel(cubes[kind])
+    found = module.SpectralCube.read(cubes[kind], hdu="SCI")
     assert found.unit == u.MJy / u.sr
-    assert found.filled_data[where].value == pytest.approx(value)
-    wave, lat, lon = (np.ravel(c)[0] for c in found.world[where[0], where[1], where[2]])
-    assert wave.to_value(u.um) == pytest.approx(lam, rel=1e-9)
-    assert (lon.value, lat.value) == pytest.approx((ra, dec), abs=1e-9)
+    voxel.assert_flux(found.filled_data[voxel.where].value)
+    wave, dec, ra = (np.ravel(c)[0] for c in found.world[voxel.where])
+    voxel.assert_wavelength(wave.to_value(u.um))
+    voxel.assert_sky(ra.value, dec.value)
 
 
-def test_spectral_cube_with_a_wavelength_table(cubes):
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith("table")])
+def test_spectral_cube_with_a_wavelength_table(cubes, kind):
     """It does not read WAVE-TAB headers by itself, but takes a WCS that astropy made of one."""
     module = pytest.importorskip("spectral_cube")
-    path, cube = cubes["table"]
-    where, value, _, _, lam = voxel(cube)
-    with fits.open(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
+    voxel = Voxel(cubes[kind])
+    with pytest.raises(ValueError, match="-TAB"):
+        module.SpectralCube.read(cubes[kind], hdu="SCI")
+    with fits.open(cubes[kind]) as file:
         wcs = WCS(file["SCI"].header, file)
-        found = module.SpectralCube(np.array(file["SCI"].data) * u.MJy / u.sr, wcs=wcs)
-    assert found.filled_data[where].value == pytest.approx(value)
-    assert found.spectral_axis[where[0]].to_value(u.um) == pytest.approx(lam, rel=1e-7)
+        found = module.SpectralCube(file["SCI"].data.astype("f4") * u.MJy / u.sr, wcs=wcs)
+    voxel.assert_flux(found.filled_data[voxel.where].value)
+    wave, dec, ra = (np.ravel(c)[0] for c in found.world[voxel.where])
+    voxel.assert_wavelength(wave.to_value(u.um))
+    voxel.assert_sky(ra.value, dec.value)
 
 
-@pytest.mark.parametrize("kind", ["linear", "table"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_specutils(cubes, kind):
     module = pytest.importorskip("specutils")
-    path, cube = cubes[kind]
-    where, value, ra, dec, lam = voxel(cube)
-    found = module.Spectrum.read(path, format="JWST s3d")
-    assert found.flux[where].to_value(u.MJy / u.sr) == pytest.approx(value)
-    assert found.uncertainty.array[where] == pytest.approx(cube.err[where])
-    assert found.spectral_axis[where[0]].to_value(u.um) == pytest.approx(lam, rel=1e-7)
-    assert found.wcs.pixel_to_world_values(where[2], where[1], where[0])[:2] == pytest.approx(
-        (ra, dec), abs=1e-9
-    )
+    voxel = Voxel(cubes[kind])
+    found = module.Spectrum.read(cubes[kind], format="JWST s3d")
+    voxel.assert_flux(found.flux[voxel.where].to_value(u.MJy / u.sr))
+    assert found.uncertainty.uncertainty_type == "std"
+    voxel.assert_err(found.uncertainty.array[voxel.where])
+    np.testing.assert_array_equal(found.mask != 0, voxel.bad)
+    voxel.assert_wavelength(found.spectral_axis[voxel.k].to_value(u.um))
+    voxel.assert_sky(*found.wcs.pixel_to_world_values(voxel.x, voxel.y, voxel.k)[:2])
 
 
-def test_mpdaf(cubes):
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith("linear")])
+def test_mpdaf(cubes, kind):
+    """It takes ERR for a variance, so that the text says to square it."""
     module = pytest.importorskip("mpdaf.obj")
-    path, cube = cubes["linear"]
-    where, value, ra, dec, lam = voxel(cube)
-    found = module.Cube(path, ext=("SCI", "ERR"))
+    voxel = Voxel(cubes[kind])
+    found = module.Cube(cubes[kind], ext=("SCI", "ERR"))
     assert found.unit == u.MJy / u.sr
-    assert found.data[where] == pytest.approx(value)
-    assert found.wave.coord(where[0], unit=u.um) == pytest.approx(lam, rel=1e-9)
-    assert found.wcs.pix2sky([where[1], where[2]])[0] == pytest.approx((dec, ra), abs=1e-9)
+    voxel.assert_flux(found.data[voxel.where])
+    voxel.assert_err(found.var[voxel.where])
+    np.testing.assert_array_equal(found.mask, voxel.bad)
+    voxel.assert_wavelength(found.wave.coord(voxel.k, unit=u.um))
+    voxel.assert_sky(*found.wcs.pix2sky([voxel.y, voxel.x])[0][::-1])
+
+
+def test_mpdaf_refuses_a_wavelength_table(cubes):
+    """As the text says, with this message."""
+    module = pytest.importorskip("mpdaf.obj")
+    message = "HDUList is required to retrieve -TAB coordinates"
+    assert message in TEXT.read_text()
+    with pytest.raises(ValueError, match=message):
+        module.Cube(cubes["table skyalign"], ext=("SCI", "ERR"))
+
+
+@pytest.fixture(scope="module")
+def jdaviz():
+    """The module, which is large: pip install 'msa3d-steps[jdaviz]'."""
+    return pytest.importorskip("jdaviz", reason="the extra 'jdaviz' is not installed")
+
+
+def check_loaded(datasets, label, voxel):
+    """The data of jdaviz: flux, uncertainty, data quality and the sum over the field."""
+    flux = datasets[label].get_data()
+    assert flux.unit == u.MJy / u.sr
+    voxel.assert_flux(flux.flux[voxel.where].value)
+    voxel.assert_err(flux.uncertainty.array[voxel.where])
+    voxel.assert_wavelength(flux.spectral_axis[voxel.k].to_value(u.um))
+    errors = datasets[f"{label} [UNC]"].get_data()
+    assert errors.unit == u.MJy / u.sr
+    voxel.assert_err(errors.flux[voxel.where].value)
+    quality = datasets[f"{label} [DQ]"].get_data().flux.value  # NaN where DQ is 0
+    np.testing.assert_array_equal(np.isfinite(quality), voxel.bad)
+    total = datasets[f"{label} (sum)"].get_data()
+    assert total.flux[voxel.k].to_value(u.MJy) == pytest.approx(voxel.total * voxel.area, rel=1e-5)
+
+
+def check_pointer(app, viewer, voxel):
+    """What it says of the place under the pointer: value, unit, RA and Dec."""
+    app.plugins["Spectral Slice"].value = voxel.lam
+    pointer = app._app.session.application._tools["g-coords-info"]
+    pointer._viewer_mouse_event(
+        viewer, {"event": "mousemove", "domain": {"x": voxel.x, "y": voxel.y}}
+    )
+    pixel, _, degrees = pointer.as_text()
+    value, unit = re.search(r"Value (\S+) (.*)", pixel).groups()
+    assert float(value) == pytest.approx(voxel.value, rel=1e-5)  # of six digits
+    assert unit == "MJy / sr"
+    voxel.assert_sky(*degrees.split()[:2])
+
+
+@pytest.mark.parametrize("kind", ["linear msaalign", "table skyalign"])
+def test_cubeviz(jdaviz, cubes, kind):
+    """Data, viewers and pointer."""
+    if not hasattr(jdaviz, "Cubeviz"):
+        pytest.skip("this version of jdaviz has one application for all kinds of data")
+    voxel = Voxel(cubes[kind])
+    cubeviz = jdaviz.Cubeviz()
+    cubeviz.load(cubes[kind])
+    label = Path(cubes[kind]).stem
+    check_loaded(cubeviz.datasets, label, voxel)
+    shown = {
+        name: [layer.layer.label for layer in cubeviz._app.get_viewer(name).layers]
+        for name in ("flux-viewer", "uncert-viewer", "spectrum-viewer")
+    }
+    assert shown == {
+        "flux-viewer": [label, f"{label} [DQ]"],
+        "uncert-viewer": [f"{label} [UNC]"],
+        "spectrum-viewer": [f"{label} (sum)"],
+    }
+    check_pointer(cubeviz, cubeviz._app.get_viewer("flux-viewer"), voxel)
+
+
+def blocks():
+    """Headings and codes of the Python blocks of the text."""
+    text = TEXT.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```python\n(.*?)^```$", text, re.M | re.S):
+        headings = re.findall(r"^#+ (.*)$", text[: match.start()], re.M)
+        yield pytest.param(match[1], id=headings[-1])
+
+
+@pytest.mark.parametrize("code", list(blocks()))
+def test_the_examples_of_the_text_run(code, cubes, folder):
+    for module in re.findall(r"^(?:from|import) (\w+)", code, re.M):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    (folder / "cube_s3d.fits").symlink_to(cubes["linear skyalign"])
+    (folder / "prism_s3d.fits").symlink_to(cubes["table skyalign"])
+    code = re.sub(r"^(cubeviz|app)\.show\(\)$", "", code, flags=re.M)  # needs a notebook
+    space = {"__name__": "example"}
+    exec(compile(code, "example", "exec"), space)  # noqa: S102 - our own text
+    voxel = Voxel("cube_s3d.fits")
+    if "mpdaf" in code:
+        voxel.assert_err(np.sqrt(space["cube"].var[voxel.where]))
+    if "app" in space:
+        check_loaded(space["app"].datasets, "cube_s3d", voxel)
+        check_pointer(space["app"], space["app"]._app.get_viewer_by_id("3D Spectrum"), voxel)
+    if "errors" in space:
+        voxel.assert_err(space["errors"].filled_data[voxel.where].value)
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,13 @@ CUBE = Node(
     ),
 )
 
+QUICKLOOK = Node(
+    "quicklook",
+    "msa3d_steps.MSA3DQuicklookStep",
+    ("pictures, line maps and page; 'strun msa3d_quicklook --help' lists all parameters",),
+    (Parameter("redshift", None, ("a number, or a table of source and redshift; null: found",)),),
+)
+
 CORRECTIONS = (
     Node(
         "pathloss",
@@ -129,7 +136,7 @@ PIPELINES = {
         "msa3d",
         "msa3d_steps.MSA3DPipeline",
         parameters=(CORES,),
-        steps=(DETECTOR1, _spec2(), CUBE),
+        steps=(DETECTOR1, _spec2(), CUBE, QUICKLOOK),
     ),
     "rate": Node(
         "msa3d",
@@ -138,10 +145,14 @@ PIPELINES = {
         steps=(
             _spec2(_flicker_noise(True, "false: take 1/f noise out, if stage 1 has not")),
             CUBE,
+            QUICKLOOK,
         ),
     ),
     "cal": Node(
-        "msa3d_spec3", "msa3d_steps.MSA3DSpec3Pipeline", parameters=(CORES,), steps=(CUBE,)
+        "msa3d_spec3",
+        "msa3d_steps.MSA3DSpec3Pipeline",
+        parameters=(CORES,),
+        steps=(CUBE, QUICKLOOK),
     ),
 }
 """The pipeline that starts from a kind of files."""

@@ -27,6 +27,7 @@ __all__ = [
     "correlate",
     "correlation_table",
     "covariance_of",
+    "sum_factor",
 ]
 
 APERTURES = (1, 2, 3, 4, 5, 6, 7)
@@ -178,6 +179,32 @@ def covariance_of(layout, channel, err):
     upper = sparse.triu(covariance if beyond is None else covariance + beyond).tocoo()
     row, column = (spaxels[i].astype(np.int32) for i in upper.coords)
     return Covariance(channel, row, column, upper.data.astype(np.float32))
+
+
+def sum_factor(table, n_spaxels, n_channels=1):
+    """Give what the error of a sum is over the sum of ERR in quadrature.
+
+    Parameters
+    ----------
+    table : numpy.ndarray
+        The table CORRELATION of a cube.
+    n_spaxels : float
+        Number of spaxels of an aperture that is about as wide as high.
+    n_channels : float
+        Number of channels that are summed.
+
+    Returns
+    -------
+    float
+        The factor, interpolated in the side of a square of as many spaxels and in the logarithm of
+        the number of channels; beyond the largest of the table it is that of the largest.
+    """
+    numbers = np.unique(table["channels"])
+    factors = []
+    for number in numbers:
+        rows = table[table["channels"] == number]
+        factors.append(np.interp(np.sqrt(n_spaxels), rows["spaxels"], rows["factor"]))
+    return float(np.interp(np.log(n_channels), np.log(numbers), factors))
 
 
 def correlation_table(layout, err):

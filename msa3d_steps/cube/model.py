@@ -156,7 +156,7 @@ def _set_wcs(model, grid):
     info.pc1_3 = info.pc2_3 = info.pc3_1 = info.pc3_2 = 0
     info.pc3_3 = 1
     info.specsys = "BARYCENT"
-    info.dispersion_direction = 1  # of the exposures, as in jwst's cubes: extract_1d asks for it
+    info.dispersion_direction = 1  # as in jwst's cubes; extract_1d and jdaviz look for it
     waves = grid.centers.astype(np.float32)
     model.wavetable = np.array([(waves[:, None],)], dtype=[("wavelength", "<f4", (grid.n_wave, 1))])
     if grid.linear:

@@ -16,8 +16,8 @@ from msa3d_steps.errors import Problem
 from msa3d_steps.whole import replace_whole
 
 __all__ = [
-    "ExposurePart", "ExposureReport", "Found", "Recipe", "SourcePart", "SourceReport",
-    "identity", "key_of", "read_report", "write_report",
+    "ExposurePart", "ExposureReport", "Found", "PicturePart", "PictureReport", "Recipe",
+    "SourcePart", "SourceReport", "identity", "key_of", "read_report", "write_report",
 ]  # fmt: skip
 
 
@@ -43,6 +43,8 @@ class Recipe:
         Where products are.
     origin : Origin or None
         The command, which cubes tell.
+    quicklook : dict or None
+        Parameters of the quicklook; None for no pictures.
     """
 
     selection: Selection
@@ -54,6 +56,7 @@ class Recipe:
     folder: str
     output_dir: str
     origin: Origin | None = None
+    quicklook: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,25 @@ class SourcePart:
     key: str
     blanks: tuple = ()
     members: tuple = ()
+
+
+@dataclass(frozen=True)
+class PicturePart:
+    """The pictures of one cube.
+
+    Parameters
+    ----------
+    name : str
+        Name in the run.
+    cube : str
+        Name of the cube's file.
+    key : str
+        What its result depends on.
+    """
+
+    name: str
+    cube: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -246,6 +268,32 @@ class SourceReport:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class PictureReport:
+    """What came of the pictures of a cube.
+
+    Parameters
+    ----------
+    name, key : str
+        Its part.
+    entry : dict or None
+        Its row on the page.
+    problems : tuple of Problem
+        What went wrong.
+    warnings : tuple of str
+        What was warned of.
+    seconds : float
+        Time it took.
+    """
+
+    name: str
+    key: str
+    entry: dict | None = None
+    problems: tuple = ()
+    warnings: tuple = ()
+    seconds: float = 0.0
+
+
 def key_of(*content):
     """Give a digest of plain values.
 
@@ -291,7 +339,7 @@ def write_report(path, report):
     ----------
     path : pathlib.Path
         The file.
-    report : ExposureReport or SourceReport
+    report : ExposureReport, SourceReport or PictureReport
         The report.
     """
     with replace_whole(path) as temporary:
@@ -306,11 +354,11 @@ def read_report(path, kind):
     path : pathlib.Path
         The file.
     kind : type
-        `ExposureReport` or `SourceReport`.
+        `ExposureReport`, `SourceReport` or `PictureReport`.
 
     Returns
     -------
-    ExposureReport or SourceReport or None
+    ExposureReport or SourceReport or PictureReport or None
         None where there is none, or none that can be read.
     """
     try:

@@ -3,7 +3,8 @@
 import logging
 import time
 
-from msa3d_steps.pipelines.parts import ExposureReport
+from msa3d_steps.pipelines.parts import ExposureReport, PictureReport
+from msa3d_steps.progress import Bar, is_shown_by_bar
 from msa3d_steps.words import counted
 
 __all__ = ["Progress"]
@@ -18,29 +19,37 @@ LONG = 20
 
 
 class Progress:
-    """Says how far a run is.
+    """Says how far a run is: with a bar on a terminal, in lines elsewhere.
 
     Parameters
     ----------
     noun : str
-        What the parts are: ``file`` or ``source``.
+        What the parts are: ``file``, ``source`` or ``picture``.
     todo, total : int
         Number of parts to make, and of all, of which the rest is there.
     """
 
     def __init__(self, noun, todo, total):
         self._done, self._total = total - todo, total
+        self._bar = Bar(f"{noun}s", total, total - todo)
         self._todo = todo
         self._first = self._last = None
         if self._done:
             log.info("%d of %d %ss are there already", self._done, total, noun)
+
+    def __enter__(self):
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._bar.__exit__(*error)
 
     def tell(self, report):
         """Say what came of a part, and what went wrong with it.
 
         Parameters
         ----------
-        report : ExposureReport or SourceReport
+        report : ExposureReport, SourceReport or PictureReport
             What came of it.
         """
         self._done += 1
@@ -51,9 +60,10 @@ class Progress:
         if interesting or is_end or now - self._last > SECONDS:
             log.info(
                 "[%d/%d] %s: %s, %.1f s%s", self._done, self._total, report.name, _words(report),
-                report.seconds, self._to_go(now),
+                report.seconds, self._to_go(now), extra=is_shown_by_bar(),
             )  # fmt: skip
             self._last = now
+        self._bar.step(report.name)
         for problem in report.problems:
             log.error("%s", problem)
 
@@ -72,6 +82,8 @@ def _words(report):
     """Say what came of a part."""
     if isinstance(report, ExposureReport):
         words = [counted(sum(found.used for found in report.sources), "slit")]
+    elif isinstance(report, PictureReport):
+        words = [(report.entry or {}).get("line") or "no emission line"]
     elif report.cube:
         nw, ny, nx = report.shape
         words = [f"{report.cutouts} cutouts -> {nx} x {ny} spaxels x {nw} channels"]

@@ -1,4 +1,4 @@
-"""A run: all files, then all sources; what is there already is not made again."""
+"""A run: all files, all sources, all pictures; what is there already is not made again."""
 
 import logging
 from pathlib import Path
@@ -11,12 +11,14 @@ from msa3d_steps.errors import Problem
 from msa3d_steps.parameters import what_matters
 from msa3d_steps.pipelines.parts import (
     ExposureReport,
+    PictureReport,
     SourcePart,
     SourceReport,
     identity,
     key_of,
     read_report,
 )
+from msa3d_steps.pipelines.pictures import do_picture, done_picture, picture_parts
 from msa3d_steps.pipelines.progress import Progress
 from msa3d_steps.pipelines.work import do_exposure, do_source
 
@@ -47,6 +49,8 @@ class Run:
         What came of the files.
     sources : list of SourceReport
         What came of the sources.
+    pictures : list of PictureReport
+        What came of the pictures of the cubes.
     """
 
     def __init__(self, place, recipe, workers, resume=True, prepare=None):
@@ -57,6 +61,8 @@ class Run:
         self.prepare = prepare
         self.exposures = []
         self.sources = []
+        self.pictures = []
+        self._keys = {}
 
     def make(self, parts, models=()):
         """Make all cubes.
@@ -84,19 +90,62 @@ class Run:
         if missing is None or missing:
             if todo and self.prepare is not None:
                 self.prepare(todo)
-            known |= self._do(do_exposure, todo, "file", len(parts))
+            known |= self._do(do_exposure, ExposureReport, todo, "file", len(parts))
         self.exposures = [*models, *(known[part.name] for part in parts)]
         wanted = self._source_parts()
+        self._keys = {part.name: (part.label, part.disperser) for part in wanted}
         done = {part.name: self._cube(part) for part in wanted}
         todo = [part for part in wanted if done[part.name] is None]
-        done |= self._do(do_source, todo, "source", len(wanted))
+        done |= self._do(do_source, SourceReport, todo, "source", len(wanted))
         self.sources = [done[part.name] for part in wanted]
+        self._draw()
+
+    def _draw(self):
+        """Make the pictures of all cubes."""
+        wanted = picture_parts(self.sources, self.recipe)
+        done = {
+            part.name: done_picture(part, self.recipe) if self.resume else None for part in wanted
+        }
+        todo = [part for part in wanted if done[part.name] is None]
+        done |= self._do(do_picture, PictureReport, todo, "picture", len(wanted))
+        self.pictures = [done[part.name] for part in wanted]
+
+    @property
+    def reports(self):
+        """What came of files, sources and pictures."""
+        return [*self.exposures, *self.sources, *self.pictures]
 
     @property
     def problems(self):
         """Everything that went wrong."""
-        reports = [*self.exposures, *self.sources]
-        return [*(p for report in reports for p in report.problems), *self._not_found()]
+        of_cubes = (p for report in (*self.sources, *self.pictures) for p in report.problems)
+        return [*self.problems_of_files, *of_cubes]
+
+    @property
+    def problems_of_files(self):
+        """Those among them that are not of a source's cube or picture."""
+        return [*(p for r in self.exposures for p in r.problems), *self._not_found()]
+
+    def exposures_rejected(self, source):
+        """Count the slits of a source that could not be used.
+
+        Parameters
+        ----------
+        source : SourceReport
+            The source.
+
+        Returns
+        -------
+        int
+            Their number: those of all files, and those that its cube left out.
+        """
+        slits = [
+            found
+            for report in self.exposures
+            for found in report.sources
+            if (found.label, found.disperser) == self._keys[source.name]
+        ]
+        return sum(found.used + found.rejected for found in slits) - source.cutouts
 
     def _report(self, part, kind):
         """Report of a part that was made before, from the same; None where it was not."""
@@ -172,18 +221,17 @@ class Run:
         needed = {report.name for report in reports}.union(*(names for _, names in blanks))
         return tuple(r.member for r in self.exposures if r.name in needed and r.member)
 
-    def _do(self, function, parts, noun, total):
-        """Do parts and say how it goes; reports by name."""
+    def _do(self, function, kind, parts, noun, total):
+        """Do parts and say how it goes; reports, of a kind, by name."""
         reports = {}
-        progress = Progress(noun, len(parts), total)
-        for outcome in self.workers.run(function, [(part, self.recipe) for part in parts]):
-            part, report = outcome.item[0], outcome.result
-            if outcome.error is not None:
-                problem = Problem(f"{noun} {part.name}: {outcome.error}")
-                kind = ExposureReport if function is do_exposure else SourceReport
-                report = kind(part.name, part.key, problems=(problem,))
-            reports[part.name] = report
-            progress.tell(report)
+        with Progress(noun, len(parts), total) as progress:
+            for outcome in self.workers.run(function, [(part, self.recipe) for part in parts]):
+                part, report = outcome.item[0], outcome.result
+                if outcome.error is not None:
+                    problem = Problem(f"{noun} {part.name}: {outcome.error}")
+                    report = kind(part.name, part.key, problems=(problem,))
+                reports[part.name] = report
+                progress.tell(report)
         return reports
 
     def _not_found(self):

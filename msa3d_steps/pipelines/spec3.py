@@ -14,9 +14,15 @@ from msa3d_steps.association.headers import read_primary
 from msa3d_steps.cube.inputs import Members, Selection, find_members
 from msa3d_steps.cube.provenance import Origin, package_versions
 from msa3d_steps.cube.step import MSA3DCubeStep
-from msa3d_steps.errors import InputError
+from msa3d_steps.errors import InputError, not_written
 from msa3d_steps.framework import MSA3DStep
-from msa3d_steps.parameters import command_of, parameters_of, what_matters, write_parameters
+from msa3d_steps.parameters import (
+    changed_parameters,
+    command_of,
+    parameters_of,
+    what_matters,
+    write_parameters,
+)
 from msa3d_steps.pipelines.cleaning import CLEANING
 from msa3d_steps.pipelines.cubes import Cubes
 from msa3d_steps.pipelines.limits import check_disk, count_slits, processes_for
@@ -26,10 +32,13 @@ from msa3d_steps.pipelines.parts import (
     identity,
     key_of,
 )
+from msa3d_steps.pipelines.pictures import entries_of
 from msa3d_steps.pipelines.run import Run
 from msa3d_steps.pipelines.summary import summary_table, summary_text
 from msa3d_steps.pipelines.work import keep_models, warm_up
 from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.quicklook.core import check_options
+from msa3d_steps.quicklook.step import MSA3DQuicklookStep
 from msa3d_steps.tasks import Workers
 
 __all__ = ["MSA3DSpec3Pipeline"]
@@ -38,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
-    """Make one spectral cube for each source out of calibrated exposures.
+    """Make one spectral cube for each source out of calibrated exposures, and pictures of them.
 
     Each file is opened once. Files are read, and cubes built, in several processes or on a Dask
     cluster. A run that was stopped goes on where it was when the same command is given again.
@@ -60,7 +69,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
 
     prefetch_references = False  # of each exposure, by its own pipeline
 
-    step_defs = {**CLEANING, "cube": MSA3DCubeStep}  # noqa: RUF012
+    step_defs = {**CLEANING, "cube": MSA3DCubeStep, "quicklook": MSA3DQuicklookStep}  # noqa: RUF012
 
     defaults = {"background.skip": True}  # noqa: RUF012
 
@@ -118,7 +127,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         product = self.remove_suffix(Path(asked).stem)[0] if asked else members.product
         with self._folder_of_products() as output_dir:
             place = Workplace(output_dir / f"{_stem(product, members)}_msa3d")
-            with place.claim():
+            with place.claim(), place.logged(self.get_stpipe_loggers()):
                 place.prepare()
                 recipe = self._recipe(product, place, output_dir)
                 run = self._run(members, recipe, place)
@@ -148,7 +157,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             selection = replace(selection, blanks=True)
         return Recipe(
             selection, cleaning, cube, *self._calibration(),
-            product, str(place.folder), str(output_dir), self._origin(product),
+            product, str(place.folder), str(output_dir), self._origin(product), self._quicklook(),
         )  # fmt: skip
 
     def _origin(self, product):
@@ -166,6 +175,14 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
                 own.pop("maximum_cores", None)
                 chosen[name] = own
         return chosen
+
+    def _quicklook(self):
+        """Give the parameters of the quicklook; None where no pictures are to be made."""
+        own = parameters_of(self.quicklook)
+        if own.pop("skip") or not self.save_results:
+            return None
+        check_options(own["lines"], own["redshift"])
+        return own | {"maximum_cores": "none"}  # this pipeline has the processes
 
     def _calibration(self):
         """Give the parameters of stage 1 and stage 2; this pipeline has none."""
@@ -224,7 +241,9 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         table = summary_table(run.exposures, run.sources)
         table.write(place.summary, format="ascii.ecsv", overwrite=True)
         self.problems.extend(run.problems)
-        log.info("\n%s", summary_text(table, run.exposures, self.problems))
+        log.info("\n%s", summary_text(table, run.reports, self.problems))
+        if run.recipe.quicklook and self.quicklook.page:
+            self._write_page(run)
         made = {r.name: output_dir / r.cube for r in run.sources if r.cube}
         if not self.keep_cutouts and not self.problems:
             place.drop_cutouts()
@@ -240,6 +259,17 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             loaded.append(cube.copy())
             cube.close()
         return loaded
+
+    def _write_page(self, run):
+        """Write the page of all cubes; a page that cannot be written costs no cube."""
+        try:
+            step = self.outermost()
+            self.quicklook.write_page(
+                entries_of(run), command_of(step), changed=changed_parameters(step),
+                problems=run.problems_of_files, exposures=len(run.exposures),
+            )  # fmt: skip
+        except OSError as err:
+            self.complain(not_written("index.html", err))
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The table at the end of a run: what was made of each source."""
 
+import re
 from collections import defaultdict
 
 from astropy.table import Table
 
 from msa3d_steps.cube.sources import titles_of
 
-__all__ = ["problem_lines", "summary_table", "summary_text"]
+__all__ = ["problem_lines", "summary_table", "summary_text", "warning_lines"]
 
 MOST_FILES = 3
 """Number of files that a line names."""
@@ -60,15 +61,15 @@ def summary_table(exposures, sources):
     return Table(rows=rows or None, names=list(columns), dtype=list(columns.values()))
 
 
-def summary_text(table, exposures, problems):
+def summary_text(table, reports, problems):
     """Write the table for the terminal.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         What `summary_table` gives.
-    exposures : sequence of ExposureReport
-        What came of the files.
+    reports : sequence of ExposureReport, SourceReport or PictureReport
+        What came of the parts.
     problems : sequence of Problem
         Everything that went wrong.
 
@@ -100,12 +101,51 @@ def summary_text(table, exposures, problems):
         for row in cells
     ]  # fmt: skip
     lines.insert(1, "-" * max(map(len, lines)))
-    warned = sum(bool(report.warnings) for report in exposures)
-    if warned:
-        lines.append(f"{warned} of {len(exposures)} files gave warnings: see the logs")
+    warnings = warning_lines(reports)
+    if warnings:
+        lines += ["", "What was warned of:", *warnings]
     if problems:
         lines += ["", "What is missing and why:", *problem_lines(problems)]
     return "\n".join(lines)
+
+
+def warning_lines(reports):
+    """Repeat the warnings of this package, once for all files and sources that gave them.
+
+    Parameters
+    ----------
+    reports : sequence of ExposureReport, SourceReport or PictureReport
+        What came of the parts.
+
+    Returns
+    -------
+    list of str
+        A line for each, and one for all those of other packages.
+    """
+    ours, others = defaultdict(list), set()
+    for report in reports:
+        for warning in report.warnings:
+            logger, _, text = warning.partition(": ")
+            if logger.startswith("msa3d_steps"):
+                ours[_once(text)].append(report.name.removesuffix("-quicklook"))
+            else:
+                others.add(report.name)
+    lines = [f"  {text} [{_listed(names)}]" for text, names in ours.items()]
+    if others:
+        lines.append(f"  jwst and other packages warned, too: see the logs [{_listed(others)}]")
+    return lines
+
+
+def _once(text):
+    """Leave out how often a warning was given."""
+    return re.sub(r" \(\d+ times\)$", "", text)
+
+
+def _listed(names):
+    """Name the first few."""
+    names = sorted(set(names))
+    more = len(names) - MOST_FILES
+    return ", ".join(names[:MOST_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def problem_lines(problems):

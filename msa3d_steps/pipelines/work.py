@@ -13,15 +13,14 @@ import asdf
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
-from threadpoolctl import threadpool_limits
 
 from msa3d_steps.cube.inputs import read_all
 from msa3d_steps.cube.provenance import Member
 from msa3d_steps.cube.reading import ExposureCutouts, cutouts_of_model, read_exposure
 from msa3d_steps.cube.step import MSA3DCubeStep
 from msa3d_steps.cube.store import load_cutouts, save_cutouts
-from msa3d_steps.errors import IncompleteError, InputError, Problem
-from msa3d_steps.framework import MSA3DStep
+from msa3d_steps.errors import IncompleteError, InputError
+from msa3d_steps.pipelines.attempt import attempt
 from msa3d_steps.pipelines.cleaning import cleaning_steps
 from msa3d_steps.pipelines.parts import (
     ExposurePart,
@@ -30,15 +29,13 @@ from msa3d_steps.pipelines.parts import (
     SourceReport,
     write_report,
 )
+from msa3d_steps.pipelines.pictures import draw_detector
 from msa3d_steps.pipelines.workplace import Workplace
 from msa3d_steps.whole import refuse_truncated
 
 __all__ = ["do_exposure", "do_source", "keep_models", "warm_up"]
 
 log = logging.getLogger(__name__)
-
-MOST_WARNINGS = 20
-"""Number of different warnings that a report holds."""
 
 
 def warm_up():
@@ -63,9 +60,10 @@ def do_exposure(task):
     place = Workplace(recipe.folder)
     start = time.perf_counter()
     exposure = None
-    with _attempt(part, place) as record:
+    with attempt(part, place) as record:
         if part.kind == "cal":
             exposure = read_exposure(part.path, recipe.selection)
+            draw_detector(part.path, part.name, recipe)
         else:
             exposure = _calibrated_and_cut(part, recipe, place)
     return _report_exposure(part, recipe, exposure, record, time.perf_counter() - start)
@@ -90,7 +88,7 @@ def keep_models(members, recipe):
     reports = []
     for number, exposure in enumerate(read_all(members, recipe.selection), 1):
         part = ExposurePart("", "cal", f"model-{number:04d}", uuid.uuid4().hex)
-        with _attempt(part, place) as record:
+        with attempt(part, place) as record:
             reports.append(_report_exposure(part, recipe, exposure, record, 0.0))
     return reports
 
@@ -120,6 +118,7 @@ def _calibrated_and_cut(part, recipe, place):
             log.info("%s: no slit falls onto this detector", part.path)
             return ExposureCutouts(Path(part.path).name)
         cutouts = cutouts_of_model(Path(part.path).name, model, recipe.selection)
+        draw_detector(model, part.name, recipe)
         cutouts.problems.extend(stage2.problems)
         cutouts.size = Member.of_file(part.path).size
         if not stage2.save_results:  # only the calibrated exposure needs the repaired metafile
@@ -211,7 +210,7 @@ def do_source(task):
     place = Workplace(recipe.folder)
     start = time.perf_counter()
     report = SourceReport(part.name, part.key)
-    with _attempt(part, place) as record, place.unfinished(part) as folder:
+    with attempt(part, place) as record, place.unfinished(part) as folder:
         source = _source(part.label, part.exposures, part, place)
         report = replace(report, source_name=source.name)
         output_file = recipe.product and f"{recipe.product}.fits"
@@ -275,74 +274,3 @@ def _of_cube(report, cube):
         pixels_rejected=int(np.sum(table["pixels_rejected"])),
         outliers=int(np.sum(np.maximum(table["outliers"], 0))),
     )
-
-
-class _Record(logging.Handler):
-    """What is warned of and what goes wrong while a part is made."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self.problems = []
-        self._counts = Counter()
-
-    def emit(self, record):
-        """Count a warning."""
-        if record.levelno >= logging.ERROR and record.name.startswith("msa3d_steps"):
-            return  # is a problem
-        lines = record.getMessage().strip().splitlines() or [""]
-        self._counts[f"{record.name}: {lines[0]}"] += 1
-
-    def warnings(self):
-        """List the warnings, each once with its number."""
-        found = [f"{text} ({n} times)" if n > 1 else text for text, n in self._counts.items()]
-        more = len(found) - MOST_WARNINGS
-        return (*found[:MOST_WARNINGS], *([f"and {more} more"] if more > 0 else []))
-
-
-@contextmanager
-def _attempt(part, place):
-    """Send the log to a file, and make problems of exceptions.
-
-    Yields
-    ------
-    _Record
-        Warnings and problems.
-    """
-    record = _Record()
-    # small matrices: several threads would wait for each other, the longer the busier the machine
-    with _logged(place.log(part), record), threadpool_limits(1, user_api="blas"):
-        try:
-            yield record
-        except InputError as err:
-            record.problems.append(err.problem)
-        except Exception as err:
-            log.exception("%s", part.name)
-            reason = str(err).splitlines()[0] if str(err) else ""
-            where = Path(part.path).name if hasattr(part, "path") else f"source {part.name}"
-            record.problems.append(
-                Problem(f"{type(err).__name__}: {reason} (all of it: {place.log(part)})", where)
-            )
-
-
-@contextmanager
-def _logged(path, record):
-    """Send what the pipelines log to a file and to a record, and nowhere else."""
-    file = logging.FileHandler(path, "w", encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in MSA3DStep.get_stpipe_loggers()]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    warned = logging._warnings_showwarning  # noqa: SLF001 - tells whether it is captured already
-    if warned is None:
-        logging.captureWarnings(True)
-    try:
-        for logger in loggers:
-            logger.handlers, logger.propagate = [file, record], False
-            logger.setLevel(logging.INFO)
-        yield
-    finally:
-        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
-        if warned is None:
-            logging.captureWarnings(False)
-        file.close()

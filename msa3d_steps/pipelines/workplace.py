@@ -1,6 +1,7 @@
 """Where a run keeps what it needs to go on after a stop: reports, cutouts, logs."""
 
 import errno
+import logging
 import os
 import shutil
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ try:
 except ImportError:  # not on this system
     fcntl = None
 
-__all__ = ["Workplace"]
+__all__ = ["LINE", "Workplace"]
+
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""How a line of a log looks."""
 
 
 class Workplace:
@@ -90,6 +94,28 @@ class Workplace:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def logged(self, names):
+        """Keep what a run says of itself, after what earlier runs said.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Loggers.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter(LINE))
+        loggers = [logging.getLogger(name) for name in names]
+        for logger in loggers:
+            logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(handler)
+            handler.close()
 
     @contextmanager
     def claim(self):

@@ -76,8 +76,8 @@ def test_run_file_is_valid(tmp_path, kind):
     assert (config["class"], config["name"]) == CLASSES[kind]
     assert config["maximum_cores"] == "half"
     assert "sources" not in config
-    steps = {"cal": ["cube"], "rate": ["spec2", "cube"], "uncal": ["detector1", "spec2", "cube"]}
-    assert list(config["steps"]) == steps[kind]
+    before = {"cal": [], "rate": ["spec2"], "uncal": ["detector1", "spec2"]}
+    assert list(config["steps"]) == [*before[kind], "cube", "quicklook"]
 
 
 @pytest.mark.parametrize("kind", ["uncal", "rate", "cal"])
@@ -138,7 +138,7 @@ def test_choices_of_the_user(tmp_path):
     with asdf.open(path) as file:
         tree = file.tree
     assert tree["parameters"] == {"sources": ["2136_7", "100123"], "maximum_cores": 3}
-    spec2, cube = tree["steps"]
+    spec2, cube, _ = tree["steps"]
     assert spec2["steps"][1]["name"] == "pathloss"
     assert spec2["steps"][1]["parameters"] == {"skip": True}
     cube = cube["parameters"]

@@ -69,6 +69,7 @@ def by_pipeline(cals, tmp_path_factory):
     options = (
         "--sources=933", "--maximum_cores=none", "--steps.cube.coord_system=msaalign",
         "--steps.cube.wavemin=1.1", "--steps.pathloss.skip=true", "--steps.outlier.snr=3",
+        "--steps.quicklook.skip=true",
         "--steps.background.skip=false", "--steps.background.method=model",
         f"--steps.background.spectrum={cals.parent / 'sky.ecsv'}",
     )  # fmt: skip
@@ -114,7 +115,7 @@ def test_what_is_told(by_pipeline):
     assert found["class"] == "msa3d_steps.MSA3DSpec3Pipeline"
     assert found["source"] == "s000000933"
     steps = {step["name"]: step["parameters"] for step in found["steps"]}
-    assert list(steps) == ["pathloss", "background", "outlier", "cube"]
+    assert list(steps) == ["pathloss", "background", "outlier", "cube", "quicklook"]
     assert steps["cube"]["coord_system"] == "msaalign"
     assert steps["cube"]["slit_frac"] == 1.0  # the default
     assert steps["outlier"]["snr"] == 3.0

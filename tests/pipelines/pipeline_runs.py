@@ -15,6 +15,7 @@ PRODUCT = "jw09999-o001_{source_id}_nirspec_f100lp-g140h"
 PLACE = "jw09999-o001_nirspec_f100lp-g140h_msa3d"
 LABELS = ["s000000001", "s000000002", "s000000003"]
 WINDOW = {"wavemin": 1.20, "wavemax": 1.21}  # um; a narrow cube costs little
+NARROW = {"cube": WINDOW, "quicklook": {"skip": True}}  # no pictures, either
 OF_THE_MOMENT = ("DATE",)
 long = pytest.mark.skipif(
     not os.environ.get("MSA3D_LONG"), reason="set MSA3D_LONG=1: it takes long"
@@ -81,8 +82,9 @@ def finished(process):
 
 
 def window():
-    """Give the window as options of strun."""
-    return [f"--steps.cube.{name}={value}" for name, value in WINDOW.items()]
+    """Give what makes narrow cubes and no pictures, as options of strun."""
+    options = [f"--steps.cube.{name}={value}" for name, value in WINDOW.items()]
+    return [*options, "--steps.quicklook.skip=true"]
 
 
 def cubes_in(folder):

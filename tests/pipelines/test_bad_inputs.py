@@ -9,9 +9,9 @@ import pytest
 from commands import strun_here
 from pipeline_runs import (
     LABELS,
+    NARROW,
     PLACE,
     PRODUCT,
-    WINDOW,
     assert_same_cubes,
     association,
     bits,
@@ -32,7 +32,7 @@ from msa3d_steps.pipelines import limits
 # stdatamodels leaves a file open that it cannot read
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-SERIAL = {"maximum_cores": "none", "save_results": True, "steps": {"cube": WINDOW}}
+SERIAL = {"maximum_cores": "none", "save_results": True, "steps": NARROW}
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from pipeline_runs import LABELS, PLACE, WINDOW, association, cubes_in, files, replaced
+from pipeline_runs import LABELS, NARROW, PLACE, association, cubes_in, files, replaced
 from stdatamodels.jwst import datamodels
 
 from msa3d_steps import InputError, MSA3DPathlossStep, MSA3DSpec3Pipeline
@@ -18,7 +18,7 @@ OPTIONS = {"save_results": True, "maximum_cores": "none"}
 
 def spec3(asn, folder, *, keep=False, outlier=None, **steps):
     """Make cubes of a narrow window; gives them by label."""
-    steps = {"cube": WINDOW, "outlier": outlier or {}, **steps}
+    steps = {**NARROW, "outlier": outlier or {}, **steps}
     MSA3DSpec3Pipeline.call(
         str(asn), output_dir=str(folder), keep_cutouts=keep, steps=steps, **OPTIONS
     )

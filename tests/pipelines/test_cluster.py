@@ -9,8 +9,8 @@ import pytest
 from distributed import LocalCluster
 from pipeline_runs import (
     LABELS,
+    NARROW,
     PLACE,
-    WINDOW,
     assert_same_cubes,
     association,
     everything_in,
@@ -37,7 +37,7 @@ def cluster():
 
 def run(asn, out, **options):
     return MSA3DSpec3Pipeline.call(
-        asn, output_dir=str(out), save_results=True, maximum_cores="none", steps={"cube": WINDOW},
+        asn, output_dir=str(out), save_results=True, maximum_cores="none", steps=NARROW,
         **options,
     )  # fmt: skip
 

@@ -9,9 +9,9 @@ from astropy.io import fits
 from jwst.assign_wcs.util import NoDataOnDetectorError
 from pipeline_runs import (
     LABELS,
+    NARROW,
     PLACE,
     PRODUCT,
-    WINDOW,
     association,
     cubes_in,
     files,
@@ -280,11 +280,11 @@ def test_from_uncal(simulated, made, tmp_path, crds):
     (cube,) = MSA3DPipeline.call(
         str(uncal), sources=["1"], save_results=True, output_dir=str(tmp_path / "out"),
         maximum_cores="none",
-        steps={"detector1": {"steps": stage1, "save_results": True}, "cube": WINDOW},
+        steps={"detector1": {"steps": stage1, "save_results": True}, **NARROW},
     )  # fmt: skip
     (expected,) = MSA3DSpec3Pipeline.call(
         str(made[0] / rate.name.replace("_rate", "_cal")), sources=["1"], maximum_cores="none",
-        steps={"cube": WINDOW},
+        steps=NARROW,
     )  # fmt: skip
     assert (tmp_path / "out" / rate.name).exists()
     assert cube.data.shape == expected.data.shape
@@ -307,7 +307,7 @@ def test_detector_without_slits_is_not_asked_twice(simulated, tmp_path, crds, mo
     for _ in range(2):
         cubes = MSA3DPipeline.call(
             inputs, output_dir=str(tmp_path), save_results=True, maximum_cores="none",
-            steps={"cube": WINDOW},
+            steps=NARROW,
         )  # fmt: skip
         assert len(cubes) == 3
     assert len(calls) == 1
@@ -324,7 +324,7 @@ def test_slitlet_without_repair_costs_the_others_nothing(simulated, tmp_path, cr
     with pytest.raises(IncompleteError) as raised:
         MSA3DPipeline.call(
             str(files(simulated, "rate")[0]), output_dir=str(tmp_path), save_results=True,
-            maximum_cores="none", steps={"cube": WINDOW},
+            maximum_cores="none", steps=NARROW,
         )  # fmt: skip
     assert raised.value.problems == [Problem("cannot be repaired", "msa.fits", "7")]
     assert list(raised.value.result.paths) == LABELS
@@ -346,7 +346,7 @@ def test_cal_files_need_no_references(simulated, tmp_path):
     """The same pipeline from cal files on."""
     cubes = MSA3DPipeline.call(
         [str(p) for p in files(simulated, "cal")[:2]], output_dir=str(tmp_path), save_results=True,
-        maximum_cores="none", sources=["2"], steps={"cube": WINDOW},
+        maximum_cores="none", sources=["2"], steps=NARROW,
     )  # fmt: skip
     assert list(cubes.paths) == ["s000000002"]
 

@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 from pipeline_runs import (
     LABELS,
+    NARROW,
     PLACE,
     PRODUCT,
     STRUN_IN_PROCESSES,
@@ -137,7 +138,11 @@ def workable(simulated, tmp_path):
 
     def call(cube=None, **options):
         return MSA3DSpec3Pipeline.call(
-            asn, output_dir=str(out), steps={"cube": WINDOW | (cube or {})}, **SERIAL, **options
+            asn,
+            output_dir=str(out),
+            steps={**NARROW, "cube": WINDOW | (cube or {})},
+            **SERIAL,
+            **options,
         )
 
     call(keep_cutouts=True)
@@ -188,7 +193,7 @@ def test_one_source_after_the_others(simulated, asn, tmp_path):
 
     def call(**options):
         return MSA3DSpec3Pipeline.call(
-            asn, output_dir=str(tmp_path), steps={"cube": WINDOW}, **SERIAL, **options
+            asn, output_dir=str(tmp_path), steps=NARROW, **SERIAL, **options
         )
 
     call()
@@ -239,7 +244,7 @@ def test_runs_of_other_products_share_a_folder(simulated, tmp_path):
             association(tmp_path / "b", cals[2:4], PRODUCT.replace("o001", "o002"))]  # fmt: skip
     for path in pair * 2:
         MSA3DSpec3Pipeline.call(
-            path, output_dir=str(tmp_path / "out"), steps={"cube": WINDOW}, sources=["1"], **SERIAL
+            path, output_dir=str(tmp_path / "out"), steps=NARROW, sources=["1"], **SERIAL
         )
     out = tmp_path / "out"
     assert len(list(out.glob("*_s3d.fits"))) == 2

@@ -15,13 +15,19 @@ from msa3d_steps.parameters import parameters_of, write_parameters
 from msa3d_steps.pipelines.parts import (
     ExposureReport,
     Found,
+    PictureReport,
     SourceReport,
     identity,
     key_of,
     read_report,
     write_report,
 )
-from msa3d_steps.pipelines.summary import problem_lines, summary_table, summary_text
+from msa3d_steps.pipelines.summary import (
+    problem_lines,
+    summary_table,
+    summary_text,
+    warning_lines,
+)
 
 ONE, TWO = ("s000000001", 1, "9_1"), ("s000000002", 2, "9_2")
 EXPOSURES = [
@@ -65,7 +71,8 @@ def test_cube_that_failed():
 
 
 def test_text():
-    text = summary_text(summary_table(EXPOSURES, [CUBE]), EXPOSURES, [Problem("is odd", "a.fits")])
+    reports = [*EXPOSURES, CUBE]
+    text = summary_text(summary_table(EXPOSURES, [CUBE]), reports, [Problem("is odd", "a.fits")])
     lines = text.splitlines()
     assert lines[0].split() == ["source", "name", "cube", "exposures", "rejected", "pixels",
                                 "rejected", "outliers", "warnings", "errors"]  # fmt: skip
@@ -76,8 +83,27 @@ def test_text():
     assert lines[3].split() == [
         "s000000002", "9_2", "none", "0", "2", "0", "0.0%", "0.00%", "0", "2"
     ]  # fmt: skip
-    assert lines[4] == "1 of 3 files gave warnings: see the logs"
-    assert lines[5:] == ["", "What is missing and why:", "  (1) a.fits: is odd"]
+    assert lines[4:7] == [
+        "",
+        "What was warned of:",
+        "  jwst and other packages warned, too: see the logs [a_nrs1, s000000001]",
+    ]
+    assert lines[7:] == ["", "What is missing and why:", "  (1) a.fits: is odd"]
+
+
+def test_warnings_are_repeated():
+    """Ours word by word, once for all parts; those of others by the parts that gave them."""
+    ours = "msa3d_steps.cube.step: two exposures are the same"
+    reports = [
+        SourceReport("s3", "k", warnings=(ours, "jwst.x: odd")),
+        SourceReport("s1", "k", warnings=(f"{ours} (2 times)",)),
+        PictureReport("s1-quicklook", "k", warnings=("msa3d_steps.quicklook: all is NaN",)),
+    ]
+    assert warning_lines(reports) == [
+        "  two exposures are the same [s1, s3]",
+        "  all is NaN [s1]",
+        "  jwst and other packages warned, too: see the logs [s3]",
+    ]
 
 
 def test_text_of_a_run_without_fault():

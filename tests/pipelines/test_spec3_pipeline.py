@@ -9,6 +9,7 @@ from jwst.datamodels import ModelContainer, ModelLibrary
 from jwst.stpipe import Pipeline
 from pipeline_runs import (
     LABELS,
+    NARROW,
     PLACE,
     PRODUCT,
     WINDOW,
@@ -33,7 +34,7 @@ from msa3d_steps import (
 from msa3d_steps.simulate.references.crds import environment
 
 ARRAYS = ("data", "err", "dq", "weightmap", "etime", "nexp", "exposure_table", "hdrtab")
-SERIAL = {"maximum_cores": "none", "steps": {"cube": WINDOW}}
+SERIAL = {"maximum_cores": "none", "steps": NARROW}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from msa3d_steps.simulate.config import Survey
 from msa3d_steps.simulate.exposure import ExposureName
 
 OPTICS = {"s000000001_f100lp-g140h": "grating", "s000000001_clear-prism": "prism"}
-NARROW = {"wavemin": 1.20, "wavemax": 1.25}
+WIDER = {"wavemin": 1.20, "wavemax": 1.25}
 PRODUCT_OF_ALL = "jw09999-o001_{source_id}_nirspec"
 
 
@@ -35,7 +35,7 @@ def both(members, tmp_path_factory):
 def run(inputs, output_dir, **options):
     return MSA3DSpec3Pipeline.call(
         inputs, output_dir=str(output_dir), save_results=True, sources=["1"],
-        steps={"cube": NARROW}, **options,
+        steps={"cube": WIDER, "quicklook": {"skip": True}}, **options,
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_cube_step(members, made, tmp_path):
     """Same names and voxels; a product name of one grating is put right for the other."""
     cubes, _ = made
     asn = association(tmp_path, [*members["grating"], *members["prism"]], PRODUCT)
-    built = MSA3DCubeStep.call(str(asn), sources=["1"], **NARROW)
+    built = MSA3DCubeStep.call(str(asn), sources=["1"], **WIDER)
     assert [c.meta.filename for c in built] == [
         "jw09999-o001_s000000001_nirspec_f100lp-g140h_s3d.fits",
         "jw09999-o001_s000000001_nirspec_clear-prism_s3d.fits",
@@ -123,7 +123,7 @@ def test_models_of_one_source(members):
                         "meta": {**exposure.meta.instance, **slit.meta.instance}
                     }
                     model.exposures.append(entry)
-    titles = [c.meta.filename for c in MSA3DCubeStep.call(model, **NARROW)]
+    titles = [c.meta.filename for c in MSA3DCubeStep.call(model, **WIDER)]
     assert len(titles) == 2
     assert {name.split("_nirspec_")[1] for name in titles} == {
         "f100lp-g140h_s3d.fits", "clear-prism_s3d.fits"

@@ -1,0 +1,166 @@
+"""The pictures of a run and the page that shows them."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from msa3d_steps.cube.provenance import package_versions
+from msa3d_steps.parameters import what_matters
+from msa3d_steps.pipelines.attempt import attempt
+from msa3d_steps.pipelines.parts import (
+    PicturePart,
+    PictureReport,
+    identity,
+    key_of,
+    read_report,
+    write_report,
+)
+from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.quicklook.entry import Entry
+from msa3d_steps.quicklook.step import look_at_file
+
+__all__ = ["do_picture", "done_picture", "draw_detector", "entries_of", "picture_parts"]
+
+
+def picture_parts(sources, recipe):
+    """List the pictures that the cubes of a run want.
+
+    Parameters
+    ----------
+    sources : sequence of SourceReport
+        What came of the sources.
+    recipe : Recipe
+        How.
+
+    Returns
+    -------
+    list of PicturePart
+        One for each cube; none where no pictures are wanted.
+    """
+    if recipe.quicklook is None:
+        return []
+    how = what_matters(recipe.quicklook)
+    table = recipe.quicklook["redshift"]
+    how["redshift"] = identity(table) if table and Path(table).is_file() else table
+    return [
+        PicturePart(
+            f"{report.name}-quicklook",
+            report.cube,
+            key_of(report.key, how, package_versions()),
+        )
+        for report in sources
+        if report.cube
+    ]
+
+
+def done_picture(part, recipe):
+    """Give the report of a picture that was made before, from the same; None where it was not.
+
+    Parameters
+    ----------
+    part : PicturePart
+        The part.
+    recipe : Recipe
+        How.
+
+    Returns
+    -------
+    PictureReport or None
+        What came of it.
+    """
+    report = read_report(Workplace(recipe.folder).report(part), PictureReport)
+    if report is None or report.key != part.key or not report.entry:
+        return None
+    names = [report.entry.get(kind) for kind in ("picture", "maps")]
+    there = all((Path(recipe.output_dir) / name).exists() for name in names if name)
+    return report if there else None
+
+
+def do_picture(task):
+    """Draw and map a cube.
+
+    Parameters
+    ----------
+    task : tuple
+        `PicturePart` and `Recipe`.
+
+    Returns
+    -------
+    PictureReport
+        What came of it.
+    """
+    part, recipe = task
+    place = Workplace(recipe.folder)
+    start = time.perf_counter()
+    report = PictureReport(part.name, part.key)
+    with attempt(part, place) as record, place.unfinished(part) as folder:
+        cube = Path(recipe.output_dir) / part.cube
+        seen = look_at_file((str(cube), recipe.quicklook, str(folder)))
+        record.problems.extend(seen.problems)
+        if seen.entries:
+            entry = replace(seen.entries[0], cube=part.cube)
+            report = replace(report, entry=entry.as_dict())
+        for path in folder.iterdir():
+            path.replace(Path(recipe.output_dir) / path.name)
+    report = replace(
+        report,
+        problems=tuple(record.problems),
+        warnings=record.warnings(),
+        seconds=time.perf_counter() - start,
+    )
+    if report.entry and not report.problems:
+        write_report(place.report(part), report)
+    return report
+
+
+def draw_detector(exposure, name, recipe):
+    """Draw the slitlets of a calibrated exposure on the detector, where that is asked for.
+
+    Parameters
+    ----------
+    exposure : str or JwstDataModel
+        The exposure.
+    name : str
+        Name of its part.
+    recipe : Recipe
+        How.
+    """
+    if recipe.quicklook is None or not recipe.quicklook["detector"]:
+        return
+    from msa3d_steps.quicklook.detector import draw_exposure
+
+    draw_exposure(exposure, Path(recipe.output_dir) / f"{name}_detector.png")
+
+
+def entries_of(run):
+    """List the rows of the page: a source without a cube or without a picture has one, too.
+
+    Parameters
+    ----------
+    run : ~msa3d_steps.pipelines.run.Run
+        A run that is done.
+
+    Returns
+    -------
+    list of Entry
+        The rows.
+    """
+    pictures = {report.name.removesuffix("-quicklook"): report for report in run.pictures}
+    entries = []
+    for source in run.sources:
+        picture = pictures.get(source.name)
+        if picture is not None and picture.entry:
+            entry = Entry.from_dict(picture.entry)
+        else:
+            entry = Entry(source.name, source.source_name, source.cube or "")
+        problems = [*source.problems, *(picture.problems if picture else ())]
+        entries.append(
+            replace(
+                entry,
+                title=source.name,
+                exposures_rejected=run.exposures_rejected(source),
+                warnings=source.warnings,
+                problems=tuple(str(problem) for problem in problems),
+            )
+        )
+    return entries

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import label, map_coordinates
 
-__all__ = ["Cut", "cut_cube", "kinematic_axis", "major_axis_cut", "slit_cut"]
+__all__ = ["Cut", "cut_cube", "kinematic_axis", "main_body", "major_axis_cut", "slit_cut"]
 
 LIGHT = 299792.458
 """Speed of light, km/s."""
@@ -47,6 +47,29 @@ class Cut:
         )
 
 
+def main_body(maps):
+    """Choose the spaxels with velocities that hang together and have the most light.
+
+    Single spaxels elsewhere, which noise has lifted over the limit, are not among them.
+
+    Parameters
+    ----------
+    maps : LineMaps
+        The maps of a line.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        Shape ``(ny, nx)``.
+    """
+    good = np.isfinite(maps.velocity) & np.isfinite(maps.velocity_err)
+    regions, number = label(good, np.ones((3, 3)))
+    if not number:
+        return good
+    light = np.bincount(regions.ravel(), np.nan_to_num(maps.flux).ravel(), number + 1)
+    return regions == 1 + np.argmax(light[1:])
+
+
 def kinematic_axis(maps):
     """Find the direction in which the velocities rise.
 
@@ -65,7 +88,7 @@ def kinematic_axis(maps):
         Unit vector, x and y, towards receding velocities; None if there is no gradient of at least
         `SIGNIFICANT` times its error.
     """
-    good = np.isfinite(maps.velocity) & np.isfinite(maps.velocity_err)
+    good = main_body(maps)
     if good.sum() < LEAST_SPAXELS:
         return None
     y, x = np.nonzero(good)
@@ -104,7 +127,7 @@ def major_axis_cut(maps):
 
 def light_center(maps):
     """Give the mean position of the line's light where it has velocities, pixels; None without."""
-    light = np.where(np.isfinite(maps.velocity), np.nan_to_num(maps.flux), 0).clip(0)
+    light = np.where(main_body(maps), np.nan_to_num(maps.flux), 0).clip(0)
     if not light.sum() > 0:
         return None
     y, x = np.indices(light.shape)

@@ -50,10 +50,10 @@ def unique_slits(slits):
         Indices, in the order of steps and dithers.
     """
     place = np.stack([
-        slits.ra * np.cos(np.deg2rad(np.median(slits.dec))) * 3600 / SAME,
-        slits.dec * 3600 / SAME, slits.length / SAME, slits.step, slits.dither,
+        slits.ra * np.cos(np.deg2rad(np.median(slits.dec))) * 3600, slits.dec * 3600, slits.length,
     ])  # fmt: skip
-    _, first = np.unique(np.round(place), axis=1, return_index=True)
+    same = np.abs(place[:, :, None] - place[:, None]).max(axis=0) < SAME
+    first = np.unique(same.argmax(axis=1))  # the first of those at each place
     return first[np.lexsort((slits.dither[first], slits.step[first]))]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from msa3d_steps.quicklook import footprints
+from msa3d_steps.quicklook.cut import main_body
 from msa3d_steps.quicklook.style import (
     INK,
     MAPS,
@@ -77,13 +78,13 @@ def robust_range(values, low=1.0, high=99.7, zero=False):
     return float(bottom), float(top)
 
 
-def velocity_range(velocity):
-    """Give a symmetric range of colours for velocities.
+def velocity_range(maps):
+    """Give a symmetric range of colours for velocities: those of the main body of the line.
 
     Parameters
     ----------
-    velocity : numpy.ndarray
-        Velocities, km/s; NaN are left out.
+    maps : LineMaps
+        The maps of a line.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def velocity_range(velocity):
         The middle, which is zero unless all velocities are far from it (with a redshift that does
         not fit, say), and half the range, km/s.
     """
-    good = velocity[np.isfinite(velocity)]
+    good = maps.velocity[main_body(maps)]
     if not good.size:
         return 0.0, 100.0
     median = float(np.median(good))
@@ -216,7 +217,7 @@ def draw_velocity(panel, frame, maps):
     """Draw the velocities of a line; grey where they are masked."""
     from matplotlib.colors import Normalize
 
-    middle, half = velocity_range(maps.velocity)
+    middle, half = velocity_range(maps)
     norm = Normalize(middle - half, middle + half)
     shown = _show(panel, frame, maps.velocity, "velocity", norm, _masked(maps, maps.velocity))
     panel.bar.draw(shown, "Velocity (km s⁻¹)")
@@ -227,7 +228,7 @@ def draw_dispersion(panel, frame, maps):
     """Draw the velocity dispersions of a line; grey where they are masked."""
     from matplotlib.colors import Normalize
 
-    low, high = robust_range(maps.dispersion, 2, 98)
+    low, high = robust_range(maps.dispersion[main_body(maps)], 2, 98)
     more = max(0.1 * high - (high - low), 0) / 2  # or noise would fill the range
     norm = Normalize(low - more, high + more)
     grey = _masked(maps, maps.dispersion)

@@ -183,7 +183,7 @@ def draw_thumbnail(view, maps, white, width=320):
     frame = frame_of(view)
     if maps:
         line = maps[0]
-        middle, half = panels.velocity_range(line.velocity)
+        middle, half = panels.velocity_range(line)
         norm = Normalize(middle - half, middle + half)
         images = [
             _colours(line.flux, "line", panels.stretch(line.flux)),

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from msa3d_steps.quicklook.cut import LIGHT, cut_cube
+from msa3d_steps.quicklook.cut import LIGHT, cut_cube, main_body
 from msa3d_steps.quicklook.layout import label_axes
 from msa3d_steps.quicklook.panels import points_of, robust_range, say
 from msa3d_steps.quicklook.style import BLUE, INK, MAPS, VERMILION, line_name, round_values
@@ -269,7 +269,7 @@ def _covered(offsets, values):
 def _cut_range(maps):
     """Give the velocities that a cut shows: those of the map and some dispersions more."""
     ends = LIGHT * (np.array(maps.window) / maps.wavelength - 1)
-    good = np.isfinite(maps.velocity) & np.isfinite(maps.dispersion)
+    good = main_body(maps) & np.isfinite(maps.dispersion)
     if not good.any():
         return tuple(ends)
     more = 3.5 * float(np.percentile(maps.dispersion[good], 80))

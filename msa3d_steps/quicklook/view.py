@@ -149,10 +149,10 @@ def _table(model, name):
 
 
 def _slits(table):
-    """Take the places of the slits from the table EXPOSURES."""
-    if table is None:
-        return None
+    """Take the places of the slits from the table EXPOSURES; that of older cubes has none."""
     columns = ("slit_ra", "slit_dec", "slit_width", "slit_length", "position_angle")
+    if table is None or not set(columns) <= set(table.dtype.names):
+        return None
     return SlitPlaces(
         *(np.asarray(table[c], float) for c in columns),
         *(np.asarray(table[c], int) for c in ("step", "dither")),

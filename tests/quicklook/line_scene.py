@@ -52,7 +52,8 @@ def view_of_galaxy(galaxy, noise=0.05, seed=None, correlated=True, **options):
     """The cube; noise-free, if there is no seed (ERR is the same)."""
     lam, y, x, wcs, scale = grid(**options)
     light, velocity = truth(galaxy, y, x)
-    edges = np.append(lam - 1.15e-4, lam[-1] + 1.15e-4) if len(lam) > 1 else lam
+    half = options.get("step", 2.3e-4) / 2
+    edges = np.append(lam - half, lam[-1] + half)
     width = np.diff(edges)[:, None, None]
     data = galaxy.continuum * light * (1 + galaxy.slope * np.arange(lam.size)[:, None, None] / 100)
     for rest, peak in galaxy.lines.items():

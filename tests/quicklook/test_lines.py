@@ -9,6 +9,8 @@ from line_scene import C, Galaxy, correlated_noise, view_of_galaxy
 from msa3d_steps.errors import InputError
 from msa3d_steps.quicklook.linelist import LINES, line_named
 from msa3d_steps.quicklook.lines import find_lines
+from msa3d_steps.quicklook.moments import map_line
+from msa3d_steps.quicklook.spectrum import aperture_of, integrate
 
 OIII, OIII_WEAK, HBETA, HALPHA, NII = 0.500824, 0.4960295, 0.4862683, 0.656461, 0.658528
 WAVES = {"n_wave": 700, "start": 1.16, "ny": 16, "nx": 16}  # 1.16 to 1.32 um
@@ -134,6 +136,20 @@ def test_prism_blends_are_one_line():
     assert names[0] == "Halpha+[NII]6548+[NII]6583"
     assert names[1].startswith("[OIII]5007")
     assert len(names) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (10, 1, 30), (40, 3, 3)])
+def test_small_cubes(shape):
+    """One channel, one row: there are no lines, or the line that is asked for, without a crash."""
+    n_wave, ny, nx = shape
+    view = view_of_galaxy(TRIPLET, seed=1, n_wave=n_wave, ny=ny, nx=nx, start=1.25)
+    gone = replace(view, data=view.data * np.float32(np.nan))
+    for one in (view, gone):
+        for choice in find_lines(one, redshift=1.5, names=["[OIII]5007", 1.253]):
+            assert map_line(one, choice).mask.shape == (ny, nx)
+        found = integrate(one, aperture_of(one))
+        assert found.flux.shape == (n_wave,)
+        assert np.isnan(found.flux).all() == (one is gone)
 
 
 def test_list_of_lines():

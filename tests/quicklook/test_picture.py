@@ -16,11 +16,11 @@ from matplotlib.collections import PolyCollection
 from PIL import Image
 
 from msa3d_steps.quicklook import picture
-from msa3d_steps.quicklook.cut import cut_cube, kinematic_axis, major_axis_cut
+from msa3d_steps.quicklook.cut import kinematic_axis
 from msa3d_steps.quicklook.frame import frame_of
-from msa3d_steps.quicklook.images import exposure_time, white_light
+from msa3d_steps.quicklook.images import white_light
 from msa3d_steps.quicklook.layout import MAPS
-from msa3d_steps.quicklook.style import MASKED, drawing, line_name, measured, round_length
+from msa3d_steps.quicklook.style import MASKED, drawing, line_name
 
 
 def make(view, maps=None, spectrum=None, **more):
@@ -180,24 +180,6 @@ def test_panels_share_their_field_and_the_scale_bar_is_as_long_as_it_says():
     assert length / per_arcsec == pytest.approx(float(words[:-1]), rel=1e-6)
 
 
-@pytest.mark.parametrize("axis_pa", [0, 60, 200])
-def test_cut_follows_the_major_axis_and_shows_its_velocities(axis_pa):
-    """The disc rises by 100 km/s for each arcsec: so does the ridge of the cut."""
-    view = scene.disc_view(20, axis_pa=axis_pa)
-    maps = scene.disc_maps(view, axis_pa)
-    cut = major_axis_cut(maps)
-    start, end = (view.wcs.pixel_to_world(*cut.pixels(n)) for n in (0, 5))
-    turn = (start.position_angle(end).deg - axis_pa + 180) % 360 - 180
-    assert abs(turn) < 1
-    lam, continuum = view.wavelengths, maps.continuum
-    places, values = cut_cube(view.data - continuum, cut)
-    velocity = scene.LIGHT * (lam / scene.WAVELENGTH - 1)
-    for offset in (-4, 0, 3):
-        profile = values[:, places == offset][:, 0].clip(0)
-        mean = profile @ velocity / profile.sum()
-        assert mean == pytest.approx(100 * offset * view.scale, abs=4)  # half a strip's width
-
-
 def test_no_axis_without_rotation():
     view = scene.disc_view()
     maps = scene.disc_maps(view)
@@ -208,30 +190,6 @@ def test_no_axis_without_rotation():
     figure = make(view, (still,))
     words = [a.get_xlabel() for a in figure.axes]
     assert "Position along the slits (arcsec)" in words
-
-
-def test_white_light_is_the_image_whatever_the_noise_of_single_channels():
-    """A noisy channel hardly counts, missing voxels do not, and the order of bytes does not."""
-    rng = np.random.default_rng(1)
-    image = rng.uniform(1, 2, (9, 7))
-    err = np.full((600, 9, 7), 0.1)
-    err[300:310] = 50.0
-    data = (image + err * rng.normal(size=err.shape)).astype(">f4")
-    data[rng.random(data.shape) < 0.2] = np.nan
-    data[:, 2, 3] = np.nan
-    view = replace(scene.disc_view(), data=data, err=err.astype(">f4"))
-    white = white_light(view)
-    assert np.isnan(white[2, 3])
-    deviation = (white - image)[np.isfinite(white)]
-    assert abs(deviation).max() < 4.5 * 0.1 / np.sqrt(590 * 0.8)
-    assert white.dtype == np.float32
-
-
-def test_exposure_time_is_that_of_the_channels_with_data():
-    time = np.zeros((500, 2, 2), np.float32)
-    time[:400, 0, 0], time[450:, 0, 1] = 100, 700
-    shown = exposure_time(replace(scene.disc_view(), data=time, etime=time))
-    assert np.array_equal(shown, [[100, 700], [np.nan, np.nan]], equal_nan=True)
 
 
 def _without(view, **more):
@@ -339,13 +297,6 @@ def test_header_says_what_the_cube_is():
         assert fact in words
 
 
-def test_numbers_are_written_with_their_errors():
-    assert measured(1.234e-17, 4e-19) == "(1.234 \u00b1 0.040)\u00d710\u207b\u00b9\u2077"
-    assert measured(-3.0, 1.0) == "(-3.0 \u00b1 1.0)"
-    assert measured(np.nan, 1) == "unknown"
-    assert [round_length(x) for x in (0.99, 1.0, 4.9, 0.05, np.nan)] == [0.5, 1, 2, 0.05, 1]
-
-
 def test_picture_is_whole_or_absent(tmp_path, monkeypatch):
     view = scene.disc_view()
     maps, spectrum, path = [scene.disc_maps(view)], scene.spectrum_of(view), tmp_path / "a.png"
@@ -368,10 +319,10 @@ def test_picture_is_whole_or_absent(tmp_path, monkeypatch):
 
 
 def test_thumbnail_shows_line_and_velocities_as_on_the_sky():
-    """320 pixels wide and small; the eastern, receding side of the disc is left and red."""
+    """320 pixels wide and small; the receding north-east of the disc is red, above and left."""
     for mirrored in (False, True):
-        view = scene.disc_view(mirrored=mirrored, axis_pa=90)
-        maps = [scene.disc_maps(view, 90)]
+        view = scene.disc_view(mirrored=mirrored, axis_pa=45)
+        maps = [scene.disc_maps(view, 45)]
         content = base64.b64decode(picture.draw_thumbnail(view, maps, white_light(view)))
         assert len(content) < 40_000
         with Image.open(io.BytesIO(content)) as image:
@@ -379,8 +330,8 @@ def test_thumbnail_shows_line_and_velocities_as_on_the_sky():
         assert pixels.shape[1] == 320
         right = pixels[:, 162:]
         redder = right[..., 0] - right[..., 2]
-        red, blue = (np.nonzero(m)[1].mean() for m in (redder > 60, redder < -60))
-        assert red < blue
+        red, blue = (np.mean(np.nonzero(m), axis=1) for m in (redder > 60, redder < -60))
+        assert (red < blue).all()  # above and left
         assert (abs(right - round(float(MASKED) * 255)).max(axis=-1) <= 2).sum() > 1000
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-__all__ = ["Bar", "track"]
+__all__ = ["Bar", "is_shown_by_bar", "track"]
 
 LINE = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}, {remaining} to go{postfix}"
 

@@ -137,7 +137,7 @@ def _class(alias):
 
 def _values(check):
     """Put a check of the specification, as ``float(min=0, default=1.0)``, into words."""
-    call = ast.parse(check, mode="eval").body
+    call = ast.parse(check.replace("pass(", "anything("), mode="eval").body
     limits = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
     default = limits.pop("default", None)
     if call.func.id == "option":
@@ -145,7 +145,7 @@ def _values(check):
         return ", ".join(f"`{c}`" for c in choices), f"`{default}`"
     words = {
         "boolean": "yes or no", "float": "number", "integer": "whole number", "string": "text",
-        "force_list": "list", "float_list": "list of numbers",
+        "force_list": "list", "float_list": "list of numbers", "anything": "number or text",
     }[call.func.id]  # fmt: skip
     if "min" in limits and "max" in limits:
         words += f", {limits['min']} to {limits['max']}"

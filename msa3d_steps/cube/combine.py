@@ -27,7 +27,7 @@ from msa3d_steps.cube import overlap
 from msa3d_steps.cube.overlap import drop_rows
 from msa3d_steps.cube.stacked import ROBUST
 
-__all__ = ["CombineOptions", "Voxels", "combine"]
+__all__ = ["CombineOptions", "Voxels", "combine", "compiled_before"]
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def combine(layout):
         The planes of the cube.
     """
     grid, options = layout.grid, layout.options
-    if not drop_rows.signatures and not _compiled_before():
+    if not drop_rows.signatures and not compiled_before():
         log.info("Compiling the kernels, once for this machine (about 10 s)")
     voxels = Voxels.empty(grid.shape)
     if not layout.spaxels.size:
@@ -145,8 +145,14 @@ def combine(layout):
     return voxels
 
 
-def _compiled_before():
-    """Whether numba has kept the kernels; as far as can be told without asking its insides."""
+def compiled_before():
+    """Tell whether numba has kept the kernels, as far as its files tell.
+
+    Returns
+    -------
+    bool
+        If not, the first cube takes longer.
+    """
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(overlap.__file__).parent)
     return any(folder.rglob("overlap.drop_rows-*.nbi"))
 

@@ -22,6 +22,16 @@ PLANES = {
 }
 """Maps of a line and their units."""
 
+COLUMNS = {
+    "rest": "um",
+    "wavelength": "um",
+    "window_low": "um",
+    "window_high": "um",
+    "total_flux": "erg s-1 cm-2",
+    "total_flux_err": "erg s-1 cm-2",
+}
+"""Columns of the table of lines that have a unit (TUNIT)."""
+
 KEYWORDS = {
     "name": ("LINE", "Emission line"),
     "rest": ("RESTWAV", "[um] Vacuum wavelength at rest"),
@@ -58,22 +68,7 @@ class MSALineMapsModel(WholeFile, JwstDataModel):
     """
 
     schema_url = "asdf://msa3d-steps.org/schemas/datamodels/linemaps.schema"
-
-    @property
-    def _model_type(self):
-        """Name of the class in files; stock software opens only models that it knows."""
-        return "JwstDataModel"
-
-    def on_init(self, init):
-        """Keep the class name that stock software knows.
-
-        Parameters
-        ----------
-        init : object
-            First argument of the constructor.
-        """
-        super().on_init(init)
-        self.meta.model_type = self._model_type
+    stock_name = "JwstDataModel"
 
     @property
     def wcs(self):
@@ -108,4 +103,7 @@ class MSALineMapsModel(WholeFile, JwstDataModel):
         others = {k: v for k, v in tree.pop("extra_fits", {}).items() if k not in own}
         if others:
             tree["extra_fits"] = others
-        fits_support.to_fits(tree, self._schema, file).writeto(init, *args, **kwargs)
+        file = fits_support.to_fits(tree, self._schema, file)
+        for name, unit in COLUMNS.items() if "LINES" in file else ():
+            file["LINES"].columns[name].unit = unit
+        file.writeto(init, *args, **kwargs)

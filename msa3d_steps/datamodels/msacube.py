@@ -48,22 +48,7 @@ class MSACubeModel(WholeFile, IFUCubeModel):
     """
 
     schema_url = "asdf://msa3d-steps.org/schemas/datamodels/msacube.schema"
-
-    @property
-    def _model_type(self):
-        """Name of the class in files; stock software opens only models that it knows."""
-        return "IFUCubeModel"
-
-    def on_init(self, init):
-        """Keep the class name that stock software knows.
-
-        Parameters
-        ----------
-        init : object
-            First argument of the constructor.
-        """
-        super().on_init(init)
-        self.meta.model_type = self._model_type
+    stock_name = "IFUCubeModel"
 
     def correlation_factor(self, n_spaxels, n_channels=1):
         """Give what the error of a sum is over the sum of ERR in quadrature.

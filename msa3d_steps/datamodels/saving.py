@@ -8,7 +8,31 @@ __all__ = ["WholeFile"]
 
 
 class WholeFile:
-    """What a data model inherits from, before its model class, to be saved whole or not at all."""
+    """What a data model inherits from, before its model class, to be saved whole or not at all.
+
+    Attributes
+    ----------
+    stock_name : str
+        Name of the class in files; stock software opens only models that it knows.
+    """
+
+    stock_name = "JwstDataModel"
+
+    @property
+    def _model_type(self):
+        """Name of the class in files."""
+        return self.stock_name
+
+    def on_init(self, init):
+        """Keep the class name that stock software knows.
+
+        Parameters
+        ----------
+        init : object
+            First argument of the constructor.
+        """
+        super().on_init(init)
+        self.meta.model_type = self.stock_name
 
     def save(self, path, dir_path=None, *args, **kwargs):
         """Write the file whole or not at all.

@@ -60,7 +60,8 @@ def attempt(part, place):
         except Exception as err:
             log.exception("%s", part.name)
             reason = str(err).splitlines()[0] if str(err) else ""
-            where = Path(part.path).name if hasattr(part, "path") else f"source {part.name}"
+            of_source = f"source {part.name.removesuffix('-quicklook')}"
+            where = Path(part.path).name if hasattr(part, "path") else of_source
             record.problems.append(
                 Problem(f"{type(err).__name__}: {reason} (all of it: {place.log(part)})", where)
             )

@@ -42,6 +42,9 @@ CALIBRATED = 45 * 2048 * 40
 WORTHWHILE = 20
 """Work for which other processes are begun, s; each takes some 5 s to begin."""
 
+CUBE_AND_PICTURE = 2.5
+"""Work for a source, without its exposures, s."""
+
 MANY_SLITS = 50
 """Number of slits where it cannot be found out."""
 
@@ -83,7 +86,7 @@ def _seconds(parts, n_slits):
     """Estimate the work, s: calibration takes so long that it always counts as much."""
     if any(part.kind != "cal" for part in parts[1:]):
         return WORTHWHILE
-    return n_slits * (0.03 * len(parts) + 1)
+    return n_slits * (0.03 * len(parts) + CUBE_AND_PICTURE)
 
 
 def processes_for(parts, n_slits, scalexy, maximum_cores, memory_limit):

@@ -278,6 +278,8 @@ class PictureReport:
         Its part.
     entry : dict or None
         Its row on the page.
+    files : dict
+        Picture and line maps: what they are known by (`identity`), by their names.
     problems : tuple of Problem
         What went wrong.
     warnings : tuple of str
@@ -289,6 +291,7 @@ class PictureReport:
     name: str
     key: str
     entry: dict | None = None
+    files: dict = field(default_factory=dict)
     problems: tuple = ()
     warnings: tuple = ()
     seconds: float = 0.0

@@ -1,5 +1,6 @@
 """The pictures of a run and the page that shows them."""
 
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,11 @@ from msa3d_steps.quicklook.step import look_at_file
 
 __all__ = ["do_picture", "done_picture", "draw_detector", "entries_of", "picture_parts"]
 
+log = logging.getLogger(__name__)
+
+OF_THE_RUN = ("page", "detector", "maximum_cores")
+"""Parameters that do not change what is made of a cube."""
+
 
 def picture_parts(sources, recipe):
     """List the pictures that the cubes of a run want.
@@ -39,9 +45,11 @@ def picture_parts(sources, recipe):
     """
     if recipe.quicklook is None:
         return []
-    how = what_matters(recipe.quicklook)
-    table = recipe.quicklook["redshift"]
-    how["redshift"] = identity(table) if table and Path(table).is_file() else table
+    parameters = what_matters(recipe.quicklook).items()
+    how = {name: value for name, value in parameters if name not in OF_THE_RUN}
+    table = Path(str(recipe.quicklook["redshift"])).expanduser()
+    if table.is_file():
+        how["redshift"] = identity(table)
     return [
         PicturePart(
             f"{report.name}-quicklook",
@@ -71,9 +79,9 @@ def done_picture(part, recipe):
     report = read_report(Workplace(recipe.folder).report(part), PictureReport)
     if report is None or report.key != part.key or not report.entry:
         return None
-    names = [report.entry.get(kind) for kind in ("picture", "maps")]
-    there = all((Path(recipe.output_dir) / name).exists() for name in names if name)
-    return report if there else None
+    out = Path(recipe.output_dir)
+    same = all(list(identity(out / name)) == list(known) for name, known in report.files.items())
+    return report if same else None
 
 
 def do_picture(task):
@@ -93,6 +101,7 @@ def do_picture(task):
     place = Workplace(recipe.folder)
     start = time.perf_counter()
     report = PictureReport(part.name, part.key)
+    _forget(part, recipe)
     with attempt(part, place) as record, place.unfinished(part) as folder:
         cube = Path(recipe.output_dir) / part.cube
         seen = look_at_file((str(cube), recipe.quicklook, str(folder)))
@@ -100,8 +109,8 @@ def do_picture(task):
         if seen.entries:
             entry = replace(seen.entries[0], cube=part.cube)
             report = replace(report, entry=entry.as_dict())
-        for path in folder.iterdir():
-            path.replace(Path(recipe.output_dir) / path.name)
+        made = [path.replace(Path(recipe.output_dir) / path.name) for path in folder.iterdir()]
+        report = replace(report, files={path.name: identity(path) for path in made})
     report = replace(
         report,
         problems=tuple(record.problems),
@@ -113,8 +122,19 @@ def do_picture(task):
     return report
 
 
+def _forget(part, recipe):
+    """Remove what an earlier run made of a cube: it may not be made again."""
+    report = Workplace(recipe.folder).report(part)
+    before = read_report(report, PictureReport)
+    report.unlink(missing_ok=True)
+    for name in before.files if before else ():
+        (Path(recipe.output_dir) / name).unlink(missing_ok=True)
+
+
 def draw_detector(exposure, name, recipe):
     """Draw the slitlets of a calibrated exposure on the detector, where that is asked for.
+
+    A picture that fails costs no exposure.
 
     Parameters
     ----------
@@ -129,7 +149,16 @@ def draw_detector(exposure, name, recipe):
         return
     from msa3d_steps.quicklook.detector import draw_exposure
 
-    draw_exposure(exposure, Path(recipe.output_dir) / f"{name}_detector.png")
+    try:
+        draw_exposure(exposure, Path(recipe.output_dir) / f"{name}_detector.png")
+    except Exception as err:
+        log.warning("%s: its detector cannot be drawn (%s: %s)", name, type(err).__name__, err)
+
+
+def _ours(report):
+    """List the warnings of this package, without the loggers."""
+    warnings = [warning.partition(": ") for warning in (report.warnings if report else ())]
+    return [text for logger, _, text in warnings if logger.startswith("msa3d_steps")]
 
 
 def entries_of(run):
@@ -159,7 +188,7 @@ def entries_of(run):
                 entry,
                 title=source.name,
                 exposures_rejected=run.exposures_rejected(source),
-                warnings=source.warnings,
+                warnings=tuple(dict.fromkeys((*entry.warnings, *_ours(source), *_ours(picture)))),
                 problems=tuple(str(problem) for problem in problems),
             )
         )

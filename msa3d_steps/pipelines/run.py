@@ -1,10 +1,12 @@
 """A run: all files, all sources, all pictures; what is there already is not made again."""
 
 import logging
+import re
 from pathlib import Path
 
 from astropy.io import fits
 
+from msa3d_steps.cube.combine import compiled_before
 from msa3d_steps.cube.provenance import package_versions
 from msa3d_steps.cube.sources import Source, titles_of
 from msa3d_steps.errors import Problem
@@ -96,6 +98,8 @@ class Run:
         self._keys = {part.name: (part.label, part.disperser) for part in wanted}
         done = {part.name: self._cube(part) for part in wanted}
         todo = [part for part in wanted if done[part.name] is None]
+        if todo and not compiled_before():
+            log.info("The first cube takes up to a minute more: kernels are compiled, just once")
         done |= self._do(do_source, SourceReport, todo, "source", len(wanted))
         self.sources = [done[part.name] for part in wanted]
         self._draw()
@@ -109,6 +113,11 @@ class Run:
         todo = [part for part in wanted if done[part.name] is None]
         done |= self._do(do_picture, PictureReport, todo, "picture", len(wanted))
         self.pictures = [done[part.name] for part in wanted]
+
+    @property
+    def n_exposures(self):
+        """Number of exposures; the files of two detectors are one."""
+        return len({re.sub(r"_nrs[12]", "", report.name) for report in self.exposures})
 
     @property
     def reports(self):

@@ -14,7 +14,7 @@ from msa3d_steps.association.headers import read_primary
 from msa3d_steps.cube.inputs import Members, Selection, find_members
 from msa3d_steps.cube.provenance import Origin, package_versions
 from msa3d_steps.cube.step import MSA3DCubeStep
-from msa3d_steps.errors import InputError, not_written
+from msa3d_steps.errors import InputError, Problem, not_written
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.parameters import (
     changed_parameters,
@@ -127,7 +127,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         product = self.remove_suffix(Path(asked).stem)[0] if asked else members.product
         with self._folder_of_products() as output_dir:
             place = Workplace(output_dir / f"{_stem(product, members)}_msa3d")
-            with place.claim(), place.logged(self.get_stpipe_loggers()):
+            with place.claim(), place.logged(self.get_stpipe_loggers()), _stopped():
                 place.prepare()
                 recipe = self._recipe(product, place, output_dir)
                 run = self._run(members, recipe, place)
@@ -181,6 +181,9 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         own = parameters_of(self.quicklook)
         if own.pop("skip") or not self.save_results:
             return None
+        for name in ("output_file", "output_dir"):  # everything is where the cubes are
+            own.pop(name, None)
+            setattr(self.quicklook, name, None)
         check_options(own["lines"], own["redshift"])
         return own | {"maximum_cores": "none"}  # this pipeline has the processes
 
@@ -242,7 +245,7 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
         table.write(place.summary, format="ascii.ecsv", overwrite=True)
         self.problems.extend(run.problems)
         log.info("\n%s", summary_text(table, run.reports, self.problems))
-        if run.recipe.quicklook and self.quicklook.page:
+        if run.recipe.quicklook and self.quicklook.page and run.sources:
             self._write_page(run)
         made = {r.name: output_dir / r.cube for r in run.sources if r.cube}
         if not self.keep_cutouts and not self.problems:
@@ -266,10 +269,23 @@ class MSA3DSpec3Pipeline(MSA3DStep, Pipeline):
             step = self.outermost()
             self.quicklook.write_page(
                 entries_of(run), command_of(step), changed=changed_parameters(step),
-                problems=run.problems_of_files, exposures=len(run.exposures),
+                problems=run.problems_of_files, exposures=run.n_exposures,
             )  # fmt: skip
         except OSError as err:
             self.complain(not_written("index.html", err))
+        except Exception as err:
+            log.exception("The page cannot be written")
+            self.complain(Problem(f"{type(err).__name__}: {err}", "index.html"))
+
+
+@contextmanager
+def _stopped():
+    """Say that a run that is interrupted is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info("Stopped; the same command goes on from here")
+        raise
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Workplace:
 
         Parameters
         ----------
-        part : ExposurePart or SourcePart
+        part : ExposurePart, SourcePart or PicturePart
             The part.
 
         Yields

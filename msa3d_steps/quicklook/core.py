@@ -1,5 +1,6 @@
 """What is looked at in a cube: its strongest lines, their maps, its spectrum."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,11 +10,22 @@ from astropy.table import Table
 from msa3d_steps.cube.sources import Source
 from msa3d_steps.errors import InputError
 from msa3d_steps.quicklook.entry import Entry
-from msa3d_steps.quicklook.lines import check_names, find_lines
+from msa3d_steps.quicklook.linelist import line_named
+from msa3d_steps.quicklook.lines import as_wavelength, check_names, find_lines
 from msa3d_steps.quicklook.moments import map_line
 from msa3d_steps.quicklook.spectrum import aperture_of, integrate
 
 __all__ = ["Look", "Redshifts", "check_options", "describe", "look"]
+
+log = logging.getLogger(__name__)
+
+MEND = "give a number, or a table with the columns source and redshift"
+
+HIGHEST = 50
+"""A redshift from here on is taken for a mistake."""
+
+FAR = 0.006
+"""Lines whose redshift differs more from the given one, over 1 + z, are those of another."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +38,13 @@ class Look:
         Of its lines, the strongest first; empty where there is none.
     spectrum : ~msa3d_steps.quicklook.spectrum.ApertureSpectrum
         Of where the strongest line, or else the continuum, is bright.
+    warnings : tuple of str
+        What was wanted and is not so.
     """
 
     maps: tuple
     spectrum: object
+    warnings: tuple = ()
 
 
 def look(view, lines=(), redshift=None, snr=3.0):
@@ -54,12 +69,41 @@ def look(view, lines=(), redshift=None, snr=3.0):
     Raises
     ------
     InputError
-        Where a line is asked for that nobody knows or that the cube does not have.
+        Where a line is asked for that is not in the list.
     """
     choices = find_lines(view, redshift, tuple(lines))
-    maps = tuple(map_line(view, choice, snr) for choice in choices)
+    maps = sorted((map_line(view, c, snr) for c in choices), key=lambda m: -m.total_snr)
     inside = aperture_of(view, maps[0] if maps else None)
-    return Look(maps, integrate(view, inside))
+    warnings = [*_missing(view, lines, maps, redshift), *_elsewhere(redshift, maps)]
+    return Look(tuple(maps), integrate(view, inside), tuple(warnings))
+
+
+def _missing(view, lines, maps, redshift):
+    """Say which of the lines that are wanted have no map."""
+    redshift = maps[0].redshift if maps else redshift
+    names = {name for found in maps for name in found.name.split("+")}
+    for wanted in lines:
+        wavelength = as_wavelength(wanted)
+        if wavelength is None:
+            there = line_named(wanted).name in names
+        else:
+            there = any(np.isclose(found.wavelength, wavelength, rtol=1e-6) for found in maps)
+        if not there:
+            low, high = view.wavelengths[[0, -1]]
+            what = wanted if wavelength is None else f"{wanted} um"
+            at = f"at redshift {redshift:.4f} " if redshift and wavelength is None else ""
+            yield f"{what} {at}is not in the data ({low:.3f} to {high:.3f} um)"
+
+
+def _elsewhere(redshift, maps):
+    """Say that the redshift that was given is not that of the lines."""
+    if redshift is None or not maps:
+        return
+    found = maps[0].redshift
+    if found is None:
+        yield f"no line at the given redshift {redshift:g}; {maps[0].name} found instead"
+    elif abs(found - redshift) > FAR * (1 + redshift):
+        yield f"no line at the given redshift {redshift:g}; {found:.4f} found instead"
 
 
 def check_options(lines, redshift):
@@ -114,6 +158,7 @@ def describe(model, view, found):
         wavelengths=(float(view.wavelengths[0]), float(view.wavelengths[-1])),
         grating=view.grating,
         continuum_snr=_number(found.spectrum.continuum_snr),
+        warnings=found.warnings,
     )
     if found.maps:
         strongest = found.maps[0]
@@ -175,6 +220,9 @@ class Redshifts:
             self._all = float(text)
         except ValueError:
             self._table = _read_table(Path(text).expanduser())
+        for redshift in (self._all, *(redshift for _, redshift in self._table)):
+            if redshift is not None and not -1 < redshift < HIGHEST:
+                raise InputError(f"redshift is {redshift:g}; {MEND}")
 
     def of(self, label, number, name):
         """Give the redshift of a source.
@@ -193,14 +241,15 @@ class Redshifts:
         for which, redshift in self._table:
             if source.answers_to(which):
                 return redshift
+        if self._table:
+            log.info("%s is not in the table of redshifts; its redshift is looked for", label)
         return self._all
 
 
 def _read_table(path):
     """Read a table of redshifts: pairs of a source and its redshift."""
-    mend = "give a number, or a table with the columns source and redshift"
     if not path.is_file():
-        raise InputError(f"redshift is {path}, neither a number nor a file; {mend}")
+        raise InputError(f"redshift is {path}, neither a number nor a file; {MEND}")
     try:
         table = Table.read(path, format="ascii")
         return tuple(
@@ -208,5 +257,7 @@ def _read_table(path):
             for source, redshift in zip(table["source"], table["redshift"], strict=True)
             if not np.ma.is_masked(redshift)
         )
+    except KeyError as err:
+        raise InputError(f"has no column {err}; {MEND}", str(path)) from err
     except Exception as err:  # whatever astropy's many readers raise
-        raise InputError(f"is no table of redshifts ({err}); {mend}", str(path)) from err
+        raise InputError(f"is no table of redshifts ({err}); {MEND}", str(path)) from err

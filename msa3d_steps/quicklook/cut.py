@@ -5,10 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import label, map_coordinates
 
-__all__ = ["Cut", "cut_cube", "kinematic_axis", "main_body", "major_axis_cut", "slit_cut"]
-
-LIGHT = 299792.458
-"""Speed of light, km/s."""
+__all__ = [
+    "Cut",
+    "cut_cube",
+    "kinematic_axis",
+    "light_center",
+    "main_body",
+    "major_axis_cut",
+    "slit_cut",
+]
 
 LEAST_SPAXELS = 8
 """Number of spaxels with a velocity below which no gradient is looked for."""
@@ -144,14 +149,15 @@ def slit_cut(frame, slits, center=None):
     slits : ~msa3d_steps.quicklook.view.SlitPlaces or None
         Where the slits were.
     center : tuple of float, optional
-        Position zero, pixels; by default the origin of the frame.
+        Position zero, pixels; by default the origin of the frame. The middle of the cube takes
+        its place where it is outside of the cube.
 
     Returns
     -------
     Cut
         The cut.
     """
-    center = frame.origin if center is None else center
+    center = _in_field(frame.origin if center is None else center, frame.shape)
     if slits is None or not slits.position_angle.size:
         return Cut(center, (0.0, 1.0), kinematic=False)
     angle = np.deg2rad(slits.position_angle)
@@ -160,6 +166,13 @@ def slit_cut(frame, slits, center=None):
     x = panel[0] * np.sign(frame.step[0]) * frame.to_right
     norm = np.hypot(x, panel[1])
     return Cut(center, (float(x / norm), float(panel[1] / norm)), kinematic=False)
+
+
+def _in_field(center, shape):
+    """Give a place, pixels, x and y, if it is in the field, else the middle of that."""
+    sides = shape[::-1]
+    inside = all(-0.5 <= c <= n - 0.5 for c, n in zip(center, sides, strict=True))
+    return center if inside else tuple((n - 1) / 2 for n in sides)
 
 
 def cut_cube(data, cut, width=3):

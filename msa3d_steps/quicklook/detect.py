@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from msa3d_steps.quicklook.noise import channel_correlation, filter_factor, sum_factor
 
-__all__ = ["MARGIN", "WIDTHS", "Spectra", "matched", "spectra", "spectra_of"]
+__all__ = ["MARGIN", "WIDTHS", "Spectra", "is_line", "matched", "spectra", "spectra_of"]
 
 APERTURE = 0.3
 """Side of the squares, arcsec."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from msa3d_steps.quicklook.exposure import FLAGS, blocks, flag_shares, read_exposure
 from msa3d_steps.quicklook.layout import Bar, new_figure, part_of
-from msa3d_steps.quicklook.panels import stretch
 from msa3d_steps.quicklook.style import drawing, halo, save_whole
 from msa3d_steps.words import counted
 
@@ -33,6 +33,9 @@ COLORS = {
 
 CROWD = 40
 """Number of slitlets from which on names are at both ends."""
+
+ENDS = 3
+"""Rows at either end of a slitlet that do not set the range of colours: their noise is high."""
 
 UNFLAGGED = "#ececec"
 """Colour of pixels that have none of the flags."""
@@ -126,11 +129,32 @@ def _draw_image(axes, bar, exposure, rows, columns):
     image = blocks(exposure.image[rows, columns], size)
     shown = axes.imshow(
         np.ma.masked_invalid(image), origin="lower", aspect="auto", cmap="viridis",
-        norm=stretch(image, percentiles=(3, 99)), extent=_extent(rows, columns, image.shape, size),
-        interpolation="nearest",
+        norm=_colour_range(exposure, rows, columns), interpolation="nearest",
+        extent=_extent(rows, columns, image.shape, size),
     )  # fmt: skip
     unit = exposure.unit.replace("MJy/sr", "MJy sr⁻¹").replace("DN/s", "DN s⁻¹")
     bar.draw(shown, f"Image ({unit or 'unit unknown'})")
+
+
+def _colour_range(exposure, rows, columns):
+    """Choose colours that show faint traces and bright lines, whatever the ends of slitlets are.
+
+    They follow an asinh, linear up to twice the noise, from 4 times the noise below the median to
+    the 99.7th percentile. The noise is that of the dark half of what is shown.
+    """
+    from matplotlib.colors import AsinhNorm
+
+    inner = binary_erosion(exposure.lit[rows, columns], np.ones((2 * ENDS + 1, 1)))
+    image = exposure.image[rows, columns]
+    shown = blocks(np.where(inner, image, np.nan), _block(rows, columns))
+    if not np.isfinite(shown).any():
+        shown = image
+    good = shown[np.isfinite(shown)]
+    if not good.size:
+        return AsinhNorm(1.0, 0.0, 1.0)
+    low, middle, high = np.percentile(good, [16, 50, 99.7])
+    noise = (middle - low) or (high - middle) / 10 or 1.0
+    return AsinhNorm(2 * noise, middle - 4 * noise, max(high, middle + 10 * noise))
 
 
 def _draw_outlines(axes, slitlets):

@@ -12,7 +12,7 @@ class Entry:
     Attributes
     ----------
     title : str
-        The source and, where it has several cubes, the grating.
+        The source and, where the page has several cubes of it, the grating.
     name : str
         Name of the source in the catalogue.
     cube, picture, maps : str
@@ -40,7 +40,7 @@ class Entry:
     redshift : float or None
         Where it is known or given.
     exposures_used, exposures_rejected : int
-        Number of cutouts.
+        Number of cutouts; how many were rejected is None where a cube does not tell.
     pixels_used, pixels_rejected, outliers : int
         Numbers of detector pixels; `outliers` is -1 where they were not looked for.
     registration : str
@@ -67,7 +67,7 @@ class Entry:
     continuum_snr: float | None = None
     redshift: float | None = None
     exposures_used: int = 0
-    exposures_rejected: int = 0
+    exposures_rejected: int | None = None
     pixels_used: int = 0
     pixels_rejected: int = 0
     outliers: int = -1

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["exposure_time", "white_light"]
+__all__ = ["channel_weights", "exposure_time", "white_light"]
 
 CHANNELS = 256
 """Number of channels that are added at once, so that copies stay small."""
@@ -31,7 +31,7 @@ def white_light(view):
     numpy.ndarray
         Surface brightness, MJy/sr, shape ``(ny, nx)``, float32; NaN where nothing is covered.
     """
-    weights = _channel_weights(view.err)
+    weights = channel_weights(view.err)
     total = np.zeros(view.data.shape[1:], np.float32)
     weight = np.zeros_like(total)
     for block in _blocks(len(view.data)):
@@ -75,8 +75,20 @@ def _blocks(number):
     return [slice(i, i + CHANNELS) for i in range(0, number, CHANNELS)]
 
 
-def _channel_weights(err):
-    """Give the inverse median variance of each channel, relative; equal ones where unknown."""
+def channel_weights(err):
+    """Give the inverse median variance of each channel.
+
+    Parameters
+    ----------
+    err : numpy.ndarray
+        Standard deviations, shape ``(n_wave, ny, nx)``; NaN where unknown.
+
+    Returns
+    -------
+    numpy.ndarray
+        Relative to that of the median channel, shape ``(n_wave,)``, float32: 0 for channels
+        without errors, all 1 where none has any.
+    """
     spaxels = np.linspace(0, err[0].size - 1, min(SAMPLES, err[0].size)).astype(int)
     sampled = np.sort(np.asarray(err.reshape(len(err), -1)[:, spaxels], np.float32), axis=1)
     number = np.isfinite(sampled).sum(axis=1)  # NaN are sorted to the end

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from msa3d_steps.errors import InputError
 
-__all__ = ["LINES", "EmissionLine", "line_named", "neighbours"]
+__all__ = ["LINES", "EmissionLine", "line_named", "rest_wavelengths"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def line_named(name):
     )
 
 
-def neighbours():
+def rest_wavelengths():
     """Give the rest wavelengths of all lines, um."""
     return [line.rest for line in LINES]
 

@@ -19,7 +19,7 @@ from msa3d_steps.quicklook.noise import channel_correlation
 from msa3d_steps.quicklook.spectrum import integrate
 from msa3d_steps.quicklook.windows import SPEED_OF_LIGHT, located
 
-__all__ = ["LineChoice", "check_names", "find_lines"]
+__all__ = ["LineChoice", "as_wavelength", "check_names", "find_lines"]
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,8 @@ def find_lines(view, redshift=None, names=()):
     InputError
         Where a name is not in the list.
     """
-    given = [_unknown(w) for w in map(_number, names) if w is not None]
-    named = [line_named(n) for n in names if _number(n) is None]
+    given = [_unknown(w) for w in map(as_wavelength, names) if w is not None]
+    named = [line_named(n) for n in names if as_wavelength(n) is None]
     if given and not named:
         return tuple(choice for choice in given if _reaches(view, choice.wavelength))
     found = spectra_of(view)
@@ -161,12 +161,23 @@ def check_names(names):
         Where a name is not in the list.
     """
     for name in names:
-        if _number(name) is None:
+        if as_wavelength(name) is None:
             line_named(name)
 
 
-def _number(name):
-    """Read a wavelength; None if it is a name."""
+def as_wavelength(name):
+    """Read a wavelength.
+
+    Parameters
+    ----------
+    name : str or float
+        As users name lines.
+
+    Returns
+    -------
+    float or None
+        um; None if it is a name.
+    """
     try:
         number = float(name)
     except ValueError:
@@ -185,9 +196,11 @@ def _chosen(line, redshift):
 
 
 def _reaches(view, wavelength):
-    """Tell whether a cube reaches to both sides of a wavelength."""
+    """Tell whether a cube has data at a wavelength and reaches to both sides of it."""
     lam = view.wavelengths
-    return bool(lam.size > 2 * EDGE and lam[EDGE] < wavelength < lam[-1 - EDGE])
+    if not (lam.size > 2 * EDGE and lam[EDGE] < wavelength < lam[-1 - EDGE]):
+        return False
+    return bool(np.isfinite(view.data[np.argmin(np.abs(lam - wavelength))]).any())  # no gap
 
 
 @dataclass(frozen=True)
@@ -314,14 +327,25 @@ def _strongest(view, found):
 
 
 def _identified(profile, start, named):
-    """Find the redshift at which the strongest line has a name; None where it is not certain."""
+    """Find the redshift at which the strongest line has a name; None where it is not certain.
+
+    What the lines themselves say goes first; only where they do not tell, the strongest line is
+    taken for one of those that are wanted.
+    """
+    leading = [line for line in LINES if line.name in LEADING]
+    redshift = _most_explained(profile, start, leading)
+    return redshift if redshift is not None or not named else _most_explained(profile, start, named)
+
+
+def _most_explained(profile, start, lines):
+    """Find the redshift that explains most if the strongest line is one of a few."""
     _, snr = profile.at(start.wavelength)
     explained = {}
-    for line in named or [line for line in LINES if line.name in LEADING]:
+    for line in lines:
         redshift = start.wavelength / line.rest - 1
         if redshift > NEAREST and _can_be(profile, line, snr, redshift):
             explained[redshift] = _companions(profile, line, start.wavelength, redshift)
-    if len(named) == 1 and explained:
+    if len(lines) == 1 and explained:
         return next(iter(explained))
     order = sorted(explained, key=explained.get, reverse=True)
     if not order or explained[order[0]] < SEEN**2:

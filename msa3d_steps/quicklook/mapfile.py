@@ -27,13 +27,16 @@ def as_model(view, maps, cube=None, snr=None):
         The maps.
     """
     model = MSALineMapsModel(validate_on_assignment=False)  # all is validated on writing
+    sky = {key: value for key, value in view.wcs.to_header().items() if value != ""}
     if cube is not None:
         _take_metadata(model, cube)
+        if cube.meta.wcsinfo.specsys:
+            sky["SPECSYS"] = cube.meta.wcsinfo.specsys
     own = model.meta.msa3d
     own.source_label, own.source_name = view.title, view.name
     own.source_ra, own.source_dec = view.ra, view.dec
     own.n_lines, own.snr = len(maps), snr
-    own.wcs = {key: value for key, value in view.wcs.to_header().items() if value != ""}
+    own.wcs = sky
     for line in maps:
         model.lines.append(_content(line))
     rows = [_row(line) for line in maps]

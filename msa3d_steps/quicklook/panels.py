@@ -340,7 +340,7 @@ def points_of(axes):
     return np.array([place.width, place.height]) * axes.get_figure().get_size_inches() * 72
 
 
-def draw_scale_bar(axes, frame):
+def draw_scale_bar(axes):
     """Draw a bar of a round length, arcsec, in the lower right corner (upper, if narrow)."""
     left, right = axes.get_xlim()
     length = round_length(0.4 * abs(right - left))

@@ -89,7 +89,7 @@ def draw_figure(view, maps, spectrum, white=None, warnings=()):
     panels.draw_slits(fields["slits"], frame, view.slits)
     for name in ("white", "slits"):
         panels.draw_compass(fields[name].map, frame)
-    panels.draw_scale_bar(fields["white"].map, frame)
+    panels.draw_scale_bar(fields["white"].map)
     if maps:
         _draw_line(layout, view, frame, maps, spectrum)
     else:

@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from msa3d_steps.quicklook.cut import LIGHT, cut_cube, main_body
+from msa3d_steps.quicklook.cut import cut_cube, main_body
 from msa3d_steps.quicklook.layout import label_axes
 from msa3d_steps.quicklook.panels import points_of, robust_range, say
 from msa3d_steps.quicklook.style import BLUE, INK, MAPS, VERMILION, line_name, round_values
+from msa3d_steps.quicklook.windows import SPEED_OF_LIGHT
 
 __all__ = ["draw_spectrum", "draw_velocity_cut", "draw_wavelength_cut", "draw_zoom"]
 
@@ -22,6 +23,9 @@ ZOOM = 3.0
 
 LEAST_CHANNELS = 12
 """Number of channels that a zoom or cut shows at least."""
+
+HEADROOM = 0.15
+"""Part of the flux axis that is added above lines, where marks begin at 0.9 of it."""
 
 COLUMNS = 300
 """Number of bins of a cut over all wavelengths."""
@@ -77,7 +81,7 @@ def _flux_limits(flux, err, wavelengths, maps):
     return low - 0.05 * span, high + 0.08 * span
 
 
-def draw_spectrum(axes, spectrum, maps, left_out=""):
+def draw_spectrum(axes, spectrum, maps):
     """Draw the spectrum of the aperture over all wavelengths, and where the lines are.
 
     Parameters
@@ -88,21 +92,26 @@ def draw_spectrum(axes, spectrum, maps, left_out=""):
         The spectrum.
     maps : sequence of LineMaps
         The lines.
-    left_out : str
-        What to say if there is no spectrum.
     """
     _name_wavelengths(axes, spectrum.wavelengths)
     flux, err = np.asarray(spectrum.flux, float), np.asarray(spectrum.err, float)
     factor, unit = _unit(flux)
     label_axes(axes, WAVELENGTH, f"Flux ({unit})")
     if not np.isfinite(flux).any():
-        say(axes, left_out or "no spectrum: the aperture has no data")
+        say(axes, "no spectrum: the aperture has no data")
         return
     _draw_steps(axes, spectrum, slice(None), factor)
     low, high = _flux_limits(flux * factor, err * factor, spectrum.wavelengths, maps)
     _spread(axes, flux * factor, low, high)
-    axes.set_ylim(low, high)
+    axes.set_ylim(low, _with_headroom(axes, low, high) if maps else high)
     _mark_lines(axes, maps)
+
+
+def _with_headroom(axes, low, high):
+    """Give the upper limit that leaves room for the marks above the highest line."""
+    scale = axes.yaxis.get_transform()
+    bottom, top = scale.transform(np.array([low, high]))
+    return float(scale.inverted().transform(np.array([top + HEADROOM * (top - bottom)]))[0])
 
 
 def _spread(axes, flux, low, high):
@@ -240,7 +249,7 @@ def draw_velocity_cut(axes, bar, view, maps, cut):
     numpy.ndarray
         The positions that were cut, pixels.
     """
-    velocity = LIGHT * (view.wavelengths / maps.wavelength - 1)
+    velocity = SPEED_OF_LIGHT * (view.wavelengths / maps.wavelength - 1)
     low, high = _cut_range(maps)
     shown = _about(velocity, low, high)
     data = np.asarray(view.data[shown], np.float32) - np.nan_to_num(maps.continuum)
@@ -268,7 +277,7 @@ def _covered(offsets, values):
 
 def _cut_range(maps):
     """Give the velocities that a cut shows: those of the map and some dispersions more."""
-    ends = LIGHT * (np.array(maps.window) / maps.wavelength - 1)
+    ends = SPEED_OF_LIGHT * (np.array(maps.window) / maps.wavelength - 1)
     good = main_body(maps) & np.isfinite(maps.dispersion)
     if not good.any():
         return tuple(ends)
@@ -292,13 +301,7 @@ def _draw_measured(axes, maps, cut, offsets, scale):
 
 
 def draw_wavelength_cut(axes, bar, view, cut):
-    """Draw the cube against wavelength and position along a cut: a two-dimensional spectrum.
-
-    Returns
-    -------
-    numpy.ndarray
-        The positions that were cut, pixels.
-    """
+    """Draw the cube against wavelength and position along a cut: a two-dimensional spectrum."""
     firsts = np.unique(np.linspace(0, len(view.data), min(COLUMNS, len(view.data)) + 1).astype(int))
     edges = _edges(view.wavelengths)[firsts]
     binned = np.stack([
@@ -310,7 +313,6 @@ def draw_wavelength_cut(axes, bar, view, cut):
         axes, bar, edges, _edges(offsets * view.scale, view.scale), values.T, "Cut (MJy sr⁻¹)"
     )
     label_axes(axes, WAVELENGTH, "Position along the slits (arcsec)")
-    return offsets
 
 
 def _mean(data):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from msa3d_steps.quicklook.images import channel_weights
 from msa3d_steps.quicklook.noise import sum_factor
 
 __all__ = ["ApertureSpectrum", "aperture_of", "bright_region", "circle", "integrate"]
@@ -63,15 +64,15 @@ def aperture_of(view, maps=None):
     view : CubeView
         The cube.
     maps : LineMaps or None
-        Of its strongest line, whose aperture it is; without them that of the white light, above
-        the median of the field (sky that was not subtracted).
+        Of its strongest line, whose aperture it is; without them, or where that is empty, that of
+        the white light, above the median of the field (sky that was not subtracted).
 
     Returns
     -------
     numpy.ndarray
         bool, shape ``(ny, nx)``.
     """
-    if maps is not None:
+    if maps is not None and maps.aperture.any():
         return maps.aperture
     image, err = _white_light(view)
     sky = np.median(image[np.isfinite(image)]) if np.isfinite(image).any() else 0.0
@@ -168,14 +169,15 @@ def _catalogue_place(view):
 
 
 def _white_light(view):
-    """Average a cube over its channels: image and error."""
+    """Average a cube over its channels, weighted as in the picture: image and error."""
     known = np.isfinite(view.data) & np.isfinite(view.err)
-    number = known.sum(axis=0)
-    total = np.where(known, view.data, 0).sum(axis=0, dtype=float)
-    square = np.where(known, view.err, 0) ** 2
+    weights = channel_weights(view.err)
+    number = np.tensordot(weights, known, 1)
+    total = np.tensordot(weights, np.where(known, view.data, 0), 1)
+    square = np.tensordot(weights**2, np.where(known, view.err, 0) ** 2, 1)
     some = number > 0.5 * number.max()
     image = np.divide(total, number, out=np.full(total.shape, np.nan), where=some)
-    error = np.sqrt(square.sum(axis=0, dtype=float)) * sum_factor(view.correlation, 1, len(known))
+    error = np.sqrt(square) * sum_factor(view.correlation, 1, len(known))
     return image, np.divide(error, number, out=np.full(total.shape, np.nan), where=some)
 
 

@@ -2,27 +2,26 @@
 
 import logging
 import os
-from contextlib import contextmanager
+import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jwst.datamodels import ModelContainer
-from stdatamodels.jwst.datamodels import IFUCubeModel, JwstDataModel
 
-from msa3d_steps.association.headers import read_primary
-from msa3d_steps.cube.inputs import find_members
 from msa3d_steps.cube.provenance import package_versions
-from msa3d_steps.datamodels import MSACubeModel, MSALineMapsModel
 from msa3d_steps.errors import IncompleteError, InputError, Problem, not_written
 from msa3d_steps.framework import MSA3DStep
 from msa3d_steps.parameters import flat_parameters, parameters_of
 from msa3d_steps.progress import Bar, is_shown_by_bar
 from msa3d_steps.quicklook.core import check_options, describe, look
+from msa3d_steps.quicklook.entry import Entry
+from msa3d_steps.quicklook.inputs import SavedMaps, is_cube, items_of, name_of, opened
 from msa3d_steps.quicklook.mapfile import as_model
 from msa3d_steps.quicklook.view import view_of
 from msa3d_steps.tasks import Workers, number_of_cores
 
-__all__ = ["MSA3DQuicklookStep"]
+__all__ = ["MSA3DQuicklookStep", "Seen", "look_at_file"]
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class MSA3DQuicklookStep(MSA3DStep):
 
     spec = """
     lines = force_list(default=None) # Lines to map: names ([OIII]5007, Ha) or observed wavelengths, um; if not given, those that are found
-    redshift = string(default=None) # Redshift of all sources, or a table (ECSV, CSV) with the columns source and redshift; found if not given
+    redshift = pass(default=None) # Redshift of all sources, or a table (ECSV, CSV) with the columns source and redshift; found if not given
     snr = float(min=0, default=3.0) # Signal over noise of a line below which a spaxel has no velocity
     pictures = boolean(default=True) # Draw a picture (PNG) of each cube
     page = boolean(default=True) # Write a page (index.html) that shows all cubes
@@ -48,6 +47,9 @@ class MSA3DQuicklookStep(MSA3DStep):
     output_use_model = boolean(default=True) # Use the file names in the maps
     suffix = string(default='linemaps') # Suffix of the line maps
     """  # noqa: E501
+
+    entries = drawn = failed = ()
+    provenance = None
 
     def process(self, inputs):
         """Look at cubes.
@@ -70,10 +72,13 @@ class MSA3DQuicklookStep(MSA3DStep):
         InputError
             Where nothing could be looked at.
         """
-        self.entries, self.drawn = [], []
-        self._redshifts = check_options(self.lines, self.redshift)
+        self.entries, self.drawn, self.failed = [], [], []
         self.provenance = None
-        items = _items(inputs)
+        self._redshifts = check_options(self.lines, self.redshift)
+        items = items_of(inputs)
+        self._check_names(items)
+        if not self.save_results:
+            log.info("Pictures and page are not written: save_results is not set")
         cores = min(number_of_cores(self.maximum_cores), len(items))
         is_for_processes = self.save_results and all(isinstance(item, Path) for item in items)
         look_at_all = self._in_processes if is_for_processes and cores > 1 else self._one_by_one
@@ -81,8 +86,23 @@ class MSA3DQuicklookStep(MSA3DStep):
         if not (self.entries or self.drawn):
             raise InputError("; ".join(map(str, self.problems)))
         if self.page and self.save_results and self.entries:
-            self.write_page(self.entries, self.provenance or {})
+            self.write_page(_told_apart([*self.entries, *self.failed]), self.provenance or {})
         return maps
+
+    def _check_names(self, items):
+        """Make sure that no product takes the place of another."""
+        if not self.save_results or self.parent is not None:
+            return
+        if len(items) > 1 and self.asked_stem():
+            raise InputError(
+                f"output_file names one product, but there are {len(items)} cubes; leave it out"
+            )
+        for name, number in Counter(i.name for i in items if isinstance(i, Path)).items():
+            if number > 1:
+                raise InputError(
+                    f"is there {number} times; run each by itself, with an --output_dir of its own",
+                    name,
+                )
 
     def _in_processes(self, items, cores):
         """Look at files in several processes; their maps as files."""
@@ -100,11 +120,11 @@ class MSA3DQuicklookStep(MSA3DStep):
         for item in items:  # in their order, whichever was done first
             outcome = seen[item]
             if outcome.error is not None:
-                self.complain(Problem(str(outcome.error), item.name))
+                self._fail(item, Problem(str(outcome.error), item.name))
                 continue
             found = outcome.result
             for problem in found.problems:
-                self.complain(problem)
+                self._fail(item, problem)
             self.entries += [self._linked(entry, item) for entry in found.entries]
             self.drawn += found.drawn
             self.provenance = self.provenance or found.provenance
@@ -119,17 +139,25 @@ class MSA3DQuicklookStep(MSA3DStep):
                 try:
                     model = self._look_at(item)
                 except InputError as err:
-                    self.complain(err.problem)
+                    self._fail(item, err.problem)
                 except OSError as err:
-                    self.complain(not_written(_name(item), err))
+                    self._fail(item, not_written(name_of(item), err))
                 except Exception as err:  # a fault in one must not cost the others their pictures
-                    log.exception("%s cannot be looked at", _name(item))
-                    self.complain(Problem(f"{type(err).__name__}: {err}", _name(item)))
+                    log.exception("%s cannot be looked at", name_of(item))
+                    self._fail(item, Problem(f"{type(err).__name__}: {err}", name_of(item)))
                 else:
                     if model is not None:
                         maps.append(model)
-                bar.step(_name(item))
+                bar.step(name_of(item))
         return maps
+
+    def _fail(self, item, problem):
+        """Note what went wrong with a cube, which has a row on the page all the same."""
+        self.complain(problem)
+        if isinstance(item, Path) and item.stem.endswith("_s3d"):
+            label = re.search(r"_([sbv]\d+)_", item.name)
+            title = label.group(1) if label else item.stem
+            self.failed.append(self._linked(Entry(title, problems=(str(problem),)), item))
 
     def write_page(self, entries, command, **more):
         """Write the page.
@@ -160,15 +188,17 @@ class MSA3DQuicklookStep(MSA3DStep):
 
     def _look_at(self, item):
         """Draw and map one cube, or draw an exposure; maps, None without lines."""
-        if not _is_cube(item):
+        if not is_cube(item):
             return self._draw_exposure(item)
-        with _opened(item) as cube:
+        with opened(item) as cube:
             view = view_of(cube)
             own = getattr(cube.meta, "msa3d", None)
             number = getattr(own, "source_id", None) or 0
             redshift = self._redshifts.of(view.title, number, view.name)
             found = look(view, self.lines or (), redshift, self.snr)
             entry = describe(cube, view, found)
+            for warning in found.warnings:
+                log.warning("%s: %s", view.title, warning)
             self.provenance = self.provenance or _instance(getattr(own, "provenance", None))
             stem = self._stem(item, cube)
             maps = as_model(view, found.maps, cube, self.snr) if found.maps else None
@@ -196,18 +226,20 @@ class MSA3DQuicklookStep(MSA3DStep):
 
         name = f"{stem}_quicklook.png"
         folder = self.output_folder()
-        thumbnail = draw_cube(view, found.maps, found.spectrum, folder / name)
+        thumbnail = draw_cube(
+            view, found.maps, found.spectrum, folder / name, warnings=found.warnings
+        )
         return replace(entry, picture=name, thumbnail=thumbnail)
 
     def _draw_exposure(self, item):
         """Draw the detector of an exposure."""
         from msa3d_steps.quicklook.detector import draw_exposure
 
-        name = Path(_name(item)).stem + "_detector.png"
+        name = Path(name_of(item)).stem + "_detector.png"
         if self.save_results:
             draw_exposure(item, self.output_folder() / name)
             log.info("Saved picture %s", self.output_folder() / name)
-        self.drawn.append(name)
+        self.drawn.append(name)  # it could be, without results that are saved, too
 
     def _stem(self, item, cube):
         """Begin the names of the products of a cube."""
@@ -215,7 +247,7 @@ class MSA3DQuicklookStep(MSA3DStep):
         if asked:
             return asked
         name = item.name if isinstance(item, Path) else cube.meta.filename or view_of(cube).title
-        return Path(name).stem.removesuffix("_s3d")
+        return self.remove_suffix(Path(name).stem)[0]
 
 
 @dataclass(frozen=True)
@@ -266,81 +298,20 @@ def look_at_file(task):
     return Seen(step.entries, step.drawn, problems, step.provenance)
 
 
-class SavedMaps:
-    """Line maps in files, opened when they are looked at.
-
-    Parameters
-    ----------
-    paths : list of pathlib.Path
-        The files.
-    """
-
-    def __init__(self, paths):
-        self.paths = paths
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        return MSALineMapsModel(self.paths[index])
-
-    def __iter__(self):
-        return (MSALineMapsModel(path) for path in self.paths)
-
-
-def _items(inputs):
-    """List cubes and exposures: paths or models."""
-    if hasattr(inputs, "paths") and hasattr(inputs, "summary"):  # the cubes of a run
-        return list(inputs.paths.values())
-    if isinstance(inputs, (str, Path)) and Path(inputs).expanduser().is_dir():
-        found = sorted(Path(inputs).expanduser().glob("*_s3d.fits"))
-        if not found:
-            raise InputError("has no cubes (*_s3d.fits); name another folder", str(inputs))
-        return found
-    items = find_members(inputs).items
-    return [path for item in items for path in (_items(item) if _is_folder(item) else [item])]
-
-
-def _is_folder(item):
-    return isinstance(item, Path) and item.is_dir()
-
-
-def _name(item):
-    """Name a cube or exposure in messages."""
-    return item.name if isinstance(item, Path) else getattr(item.meta, "filename", None) or "model"
-
-
-def _is_cube(item):
-    """Tell cubes from exposures."""
-    if isinstance(item, JwstDataModel):
-        return isinstance(item, IFUCubeModel)
-    kind = str(read_primary(item).get("DATAMODL", ""))
-    if kind in ("IFUCubeModel", "MSACubeModel"):
-        return True
-    if kind in ("MultiSlitModel", "SlitModel", "ImageModel"):
-        return False
-    raise InputError(f"holds {kind or 'no data model'}, neither a cube nor an exposure", item.name)
-
-
-@contextmanager
-def _opened(item):
-    """Open a cube; what was open already stays so."""
-    if isinstance(item, JwstDataModel):
-        yield item
-        return
-    try:
-        cube = MSACubeModel(item)
-    except ValueError as err:
-        raise InputError(
-            f"is a cube of another version of this package ({err}); build it again", item.name
-        ) from err
-    with cube:
-        yield cube
+def _told_apart(entries):
+    """Add the gratings to the titles of sources that have several cubes."""
+    number = Counter(entry.title for entry in entries)
+    return [
+        replace(entry, title=f"{entry.title}_{entry.grating.lower()}")
+        if number[entry.title] > 1 and entry.grating
+        else entry
+        for entry in entries
+    ]
 
 
 def _product(entries):
     """Name what the cubes of a page are of: the name of the first without its source."""
-    first = entries[0]
+    first = next((e for e in entries if e.cube or e.maps or e.picture), entries[0])
     stem = Path(first.cube or first.maps or first.picture).name
     for suffix in ("_s3d.fits", "_linemaps.fits", "_quicklook.png"):
         stem = stem.removesuffix(suffix)
@@ -357,6 +328,8 @@ def _words(entry):
     """Say in a line what was found."""
     if not entry.line:
         return "no emission line found"
-    where = f"{entry.line} at {entry.line_wavelength:.5f} um"
+    where = entry.line
+    if not where.startswith("line at"):
+        where += f" at {entry.line_wavelength:.5f} um"
     redshift = f", redshift {entry.redshift:.5f}" if entry.redshift is not None else ""
     return f"{where}{redshift}, S/N {entry.line_snr or 0:.0f}"

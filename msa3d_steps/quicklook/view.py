@@ -40,7 +40,7 @@ class CubeView:
     Attributes
     ----------
     title : str
-        The source and, where there are several cubes of it, the grating, as in file names.
+        The source, by its label in file names.
     name : str
         Name of the source in the catalogue; may be empty.
     data, err : numpy.ndarray

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from msa3d_steps.errors import InputError
 from msa3d_steps.quicklook.continuum import subtract_continuum
-from msa3d_steps.quicklook.linelist import neighbours
+from msa3d_steps.quicklook.linelist import rest_wavelengths
 from msa3d_steps.quicklook.noise import channel_correlation, linear_variance
 from msa3d_steps.quicklook.spectrum import bright_region
 
@@ -212,7 +212,7 @@ def _others(choice, blend):
     """Give the velocities of other lines, km/s, but for those that are one with this one."""
     if choice.rest is None:
         return []
-    found = [(rest / choice.rest - 1) * SPEED_OF_LIGHT for rest in neighbours()]
+    found = [(rest / choice.rest - 1) * SPEED_OF_LIGHT for rest in rest_wavelengths()]
     return [v for v in found if abs(v) > blend]
 
 

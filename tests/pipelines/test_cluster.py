@@ -53,6 +53,7 @@ def kill_a_builder(scratch, killed):
         time.sleep(0.002)
 
 
+@pytest.mark.skipif(not os.environ.get("MSA3D_LONG"), reason="set MSA3D_LONG=1: it takes long")
 def test_worker_that_is_killed(asn, cluster, tmp_path):
     """Its cube is built by another; all are those of one process, bit for bit."""
     workers = {nanny.pid for nanny in cluster.workers.values()}

@@ -80,6 +80,11 @@ def test_what_is_drawn_again(folder, simulated):
     changed = [name for name, t in made(folder)["quicklook.png"].items()
                if t != after["quicklook.png"][name]]  # fmt: skip
     assert changed == [lost.name]
+    other = folder / f"{STEM.format(LABELS[2])}_linemaps.fits"  # somebody else writes it
+    with fits.open(other, mode="update") as file:
+        file["FLUX", 1].data[:] = 0
+    run(simulated, folder, snr=5.0)
+    assert fits.getdata(other, ("FLUX", 1)).any()
     assert "[3/3]" in (folder / PLACE / "run.log").read_text()
 
 
@@ -98,6 +103,14 @@ def test_a_picture_that_fails_costs_no_cube(folder, simulated, monkeypatch):
     assert [row["title"] for row in found] == LABELS
     assert all("ZeroDivisionError: odd" in row["problems"][0] for row in found)
     assert all(row["cube"] for row in found)
+
+
+def test_a_run_without_cubes_says_why(tmp_path):
+    (tmp_path / "bad_cal.fits").touch()
+    with pytest.raises(InputError, match=r"no cube could be made: .*bad_cal\.fits"):
+        MSA3DSpec3Pipeline.call(
+            str(tmp_path / "bad_cal.fits"), output_dir=str(tmp_path / "out"), save_results=True
+        )
 
 
 @pytest.mark.parametrize(

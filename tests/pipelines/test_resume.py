@@ -33,7 +33,7 @@ from shared_survey import assert_untouched
 from msa3d_steps import InputError, MSA3DSpec3Pipeline
 from msa3d_steps.pipelines.workplace import Workplace
 
-KILLS = int(os.environ.get("MSA3D_KILLS", "2"))
+KILLS = int(os.environ.get("MSA3D_KILLS", "1"))
 SERIAL = {"maximum_cores": "none", "save_results": True}
 
 

@@ -92,7 +92,7 @@ def test_products(made):
     records = {n for n in everything_in(folder) if not n.endswith("_s3d.fits")}
     exposures = [f"jw09999001001_03101_{n:05d}_nrs{d}_cal" for n in (1, 2, 3, 4) for d in (1, 2)]
     assert records == {
-        f"{PLACE}/.lock", f"{PLACE}/parameters.asdf", f"{PLACE}/summary.ecsv",
+        f"{PLACE}/.lock", f"{PLACE}/parameters.asdf", f"{PLACE}/run.log", f"{PLACE}/summary.ecsv",
         *(f"{PLACE}/{f}" for name in (*exposures, *LABELS)
           for f in (f"reports/{name}.json", f"logs/{name}.log")),
     }  # fmt: skip

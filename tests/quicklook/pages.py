@@ -41,6 +41,7 @@ def entry(folder, number, **changes):
         "continuum_snr": 1.0,
         "redshift": 1.466,
         "exposures_used": 126,
+        "exposures_rejected": 0,
         "pixels_used": 90_000,
         "pixels_rejected": 10_000,
         "outliers": 250,

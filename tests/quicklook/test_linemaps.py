@@ -4,7 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
+from astropy.table import QTable
 from astropy.wcs import WCS
 from line_scene import Galaxy, view_of_galaxy
 from stdatamodels.jwst import datamodels
@@ -39,6 +41,7 @@ def path(view, maps, tmp_path_factory):
     cube = MSACubeModel()
     cube.meta.filename, cube.meta.target.proposer_name = "x_s000000001_s3d.fits", "A2744"
     cube.meta.msa3d.key, cube.meta.msa3d.version = "abc", "0.1.0"
+    cube.meta.wcsinfo.specsys = "BARYCENT"
     folder = tmp_path_factory.mktemp("maps")
     return as_model(view, maps, cube, snr=3.0).save(str(folder / "x_s000000001_linemaps.fits"))
 
@@ -51,6 +54,7 @@ def test_every_map_has_its_own_wcs_and_unit(path, view, maps):
                 np.testing.assert_array_equal(hdu.data, getattr(line, name.lower()))
                 assert hdu.header.get("BUNIT") == unit
                 assert hdu.header["LINE"] == line.name
+                assert hdu.header["SPECSYS"] == "BARYCENT"
                 assert hdu.header.get("REDSHIFT") == line.redshift
                 assert hdu.header["WAVELEN"] == line.wavelength
                 assert hdu.header["TOTFLUX"] == pytest.approx(line.total_flux, rel=1e-12)
@@ -65,6 +69,9 @@ def test_every_map_has_its_own_wcs_and_unit(path, view, maps):
         assert table["line"].tolist() == [line.name for line in maps]
         assert table["total_snr"] == pytest.approx([line.total_snr for line in maps])
         assert np.isnan(table["rest"][1])
+    lines = QTable.read(path, "LINES")
+    assert lines["wavelength"].unit == lines["rest"].unit == lines["window_low"].unit == u.um
+    assert lines["total_flux"].unit == lines["total_flux_err"].unit == u.erg / u.s / u.cm**2
 
 
 def test_stock_software_opens_it_without_a_warning(path):
@@ -87,6 +94,7 @@ def test_opened_and_saved_again_it_is_the_same(path, view, maps, tmp_path):
         again = model.save(str(tmp_path / "again.fits"))
     with fits.open(path) as first, fits.open(again) as second:
         assert [(h.name, h.ver) for h in first] == [(h.name, h.ver) for h in second]
+        assert first["LINES"].columns.units == second["LINES"].columns.units
         for one, two in zip(first[1:-1], second[1:-1], strict=True):
             difference = fits.HeaderDiff(one.header, two.header)
             assert difference.identical, difference.report()

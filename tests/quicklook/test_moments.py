@@ -202,6 +202,29 @@ def test_apertures():
     assert (found ^ circle).sum() <= 1  # the spaxel of the catalogue position is in any case
 
 
+def test_aperture_of_a_source_without_lines_where_some_channels_are_noisy():
+    """A tenth of the channels has 300 times the noise, as at the ends of the prism's range."""
+    rng = np.random.default_rng(4)
+    _, y, x, _, scale = grid(ny=40, nx=40, n_wave=400)
+    y, x = y / scale + 19.5, x / scale + 19.5
+    light = np.exp(-0.5 * ((y - 28) ** 2 + (x - 25) ** 2) / 3**2)
+    err = np.ones((400, 40, 40))
+    err[:20] = err[-20:] = 300
+    data = 0.5 * light + err * rng.normal(size=err.shape)
+    view = replace(
+        view_of_galaxy(GALAXY, ny=40, nx=40, n_wave=400), data=data.astype("f4"),
+        err=err.astype("f4"), correlation=None,
+    )  # fmt: skip
+    inside = aperture_of(view)
+    assert np.nonzero(inside)[0].mean() == pytest.approx(28, abs=1)
+    assert np.nonzero(inside)[1].mean() == pytest.approx(25, abs=1)
+    assert inside[light > 0.5].all()
+    assert not inside[light < 0.01].any()
+    maps = map_line(view_of_galaxy(GALAXY), choice(OIII, GALAXY))
+    empty = replace(maps, aperture=np.zeros((40, 40), bool))
+    np.testing.assert_array_equal(aperture_of(view, empty), inside)
+
+
 def test_against_the_simulator(simulated):
     """[OIII] of a galaxy seen through optics and slits, noise-free: what a perfect reduction shows.
 

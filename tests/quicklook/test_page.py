@@ -88,14 +88,33 @@ def test_what_is_unknown_is_empty_and_sorts_nowhere(tmp_path):
     bare = replace(
         entry(tmp_path, 1), line="", line_snr=np.float32(np.nan), redshift=None, outliers=-1,
         ra=None, field=(), continuum_snr=np.float32(2.5), thumbnail="", picture="", maps="",
+        exposures_rejected=None,
     )  # fmt: skip
     path = write_page(tmp_path / "index.html", [bare], PRODUCT)
     row = Content(path).rows["s000000001"]
-    for key in ("line", "line_snr", "redshift", "outliers", "position", "field", "picture"):
+    for key in (
+        "line", "line_snr", "redshift", "rejected", "outliers", "position", "field", "picture"
+    ):  # fmt: skip
         assert row[key]["text"] == []
         assert "data-value" not in row[key]
     assert float(row["continuum_snr"]["data-value"]) == 2.5
     assert '"line_snr": null' in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("outliers", "text"), [(0, "0.00%"), (4, "<0.01%"), (5, "0.01%"), (300, "0.30%")]
+)
+def test_few_outliers_are_not_none(tmp_path, outliers, text):
+    """Of 100 000 pixels."""
+    path = write_page(tmp_path / "index.html", [entry(tmp_path, 1, outliers=outliers)], PRODUCT)
+    assert "".join(Content(path).rows["s000000001"]["outliers"]["text"]) == text
+
+
+def test_a_line_without_a_name_says_its_wavelength_once(tmp_path):
+    unknown = entry(tmp_path, 1, line="line at 1.2345 um", redshift=None)
+    path = write_page(tmp_path / "index.html", [unknown], PRODUCT)
+    cell = Content(path).rows["s000000001"]["line"]
+    assert "".join(cell["text"]).count("1.2345") == 1
 
 
 def test_nothing_comes_from_elsewhere(tmp_path):
@@ -145,6 +164,31 @@ def test_rows_of_other_cubes_stay(tmp_path):
     assert "of the run of" not in "".join(made["source"]["text"])
     assert f"./{entries[0].maps}" not in content.links()
     assert {f"./{entries[0].cube}", f"./{new.cube}", f"./{new.maps}"} <= content.links()
+
+
+def test_the_last_row_keeps_its_small_picture(tmp_path):
+    """An image stands below the table, too."""
+    last = entry(tmp_path, 9)
+    path = write_page(tmp_path / "index.html", [last], PRODUCT)
+    write_page(path, [entry(tmp_path, 1)], PRODUCT)
+    image = Content(path).rows["s000000009"]["picture"]["image"]
+    assert image == f"data:image/png;base64,{last.thumbnail}"
+
+
+def test_what_the_run_told_of_a_cube_stays_when_it_is_looked_at_again(tmp_path):
+    """Exposures that were rejected, and warnings; those of an earlier look do not."""
+    of_run = entry(tmp_path, 1, exposures_rejected=3, warnings=("of the run",))
+    path = write_page(tmp_path / "index.html", [of_run], PRODUCT)
+    for seen in (("no line there", "of the run"), ("too faint",), ()):
+        again = entry(tmp_path, 1, exposures_rejected=None, warnings=seen)
+        write_page(path, [again], PRODUCT)
+        row = Content(path).rows["s000000001"]
+        assert row["rejected"]["text"] == ["3"]
+        told = [text for text in row["notes"]["text"] if text[0] not in "12"]
+        assert told == list(dict.fromkeys(("of the run", *seen)))
+    write_page(path, [entry(tmp_path, 1, exposures_rejected=0)], PRODUCT)
+    row = Content(path).rows["s000000001"]
+    assert (row["rejected"]["text"], row["notes"]["text"]) == (["0"], [])
 
 
 def test_a_source_without_cube_stays_until_it_is_tried_again(tmp_path):

@@ -16,7 +16,7 @@ from matplotlib.collections import PolyCollection
 from PIL import Image
 
 from msa3d_steps.quicklook import picture
-from msa3d_steps.quicklook.cut import kinematic_axis
+from msa3d_steps.quicklook.cut import kinematic_axis, slit_cut
 from msa3d_steps.quicklook.frame import frame_of
 from msa3d_steps.quicklook.images import white_light
 from msa3d_steps.quicklook.layout import MAPS
@@ -284,6 +284,39 @@ def test_lines_are_marked_at_their_wavelengths_and_names_do_not_overlap():
     boxes = sorted((t.get_window_extent() for t in axes.texts), key=lambda box: box.x0)
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
     _nothing_overlaps(figure)
+
+
+@pytest.mark.parametrize("peak", [2.0, 40.0])
+def test_marks_are_above_the_lines(peak):
+    """On a linear flux axis and on one that is an asinh."""
+    view = scene.disc_view()
+    maps = (scene.disc_maps(view),)
+    spectrum = scene.spectrum_of(view)
+    lam = spectrum.wavelengths
+    flux = 1 + peak * np.exp(-0.5 * ((lam - scene.WAVELENGTH) / 5e-4) ** 2)
+    figure = make(view, maps, replace(spectrum, flux=flux, err=np.full(flux.shape, 0.01)))
+    axes = figure.axes[-1]
+    assert axes.get_yscale() == ("linear" if peak < 10 else "asinh")
+    mark = next(x for x in axes.lines if x.get_gid() == "mark [OIII] 5007")
+    high = axes.transAxes.inverted().transform(axes.transData.transform((1.3, flux.max())))[1]
+    assert 0.7 < high < mark.get_xydata()[0, 1]
+
+
+@pytest.mark.parametrize("lines", ["none", "bright", "without light"])
+def test_source_beyond_the_edge_of_the_cube(lines):
+    """The catalogue has it 0.95 of the width from the middle; cuts go through the middle."""
+    view = scene.disc_view()
+    ra, dec = view.wcs.wcs_pix2world(11.5 + 0.95 * 24, 14.5, 0)
+    view = replace(view, ra=float(ra), dec=float(dec))
+    assert frame_of(view).from_source
+    maps = () if lines == "none" else (scene.disc_maps(view),)
+    if lines == "without light":
+        nothing = np.full_like(maps[0].velocity, np.nan)
+        maps = (replace(maps[0], velocity=nothing, dispersion=nothing),)
+    assert slit_cut(frame_of(view), view.slits).center == (11.5, 14.5)
+    figure, _ = draw(view, maps)
+    limits = panel(figure, "white").get_xlim()
+    assert abs(np.diff(limits))[0] < 1.3 * 30 * view.scale  # of the cube, not of the source
 
 
 def test_header_says_what_the_cube_is():

@@ -151,14 +151,17 @@ def _field(entry):
 def _line(entry):
     if not entry.line:
         return ""
-    at = number(entry.line_wavelength, 4)
+    unknown = entry.line.startswith("line at")  # its name says where
+    at = "" if unknown else number(entry.line_wavelength, 4)
     name = escape(line_name(entry.line)).replace("] ", "]\N{NO-BREAK SPACE}")
     return _lines([name, *([_small(f"{at}\N{NO-BREAK SPACE}\N{MICRO SIGN}m")] if at else [])])
 
 
 def _outliers(entry):
     percent = _outlier_percent(entry)
-    return "" if percent is None else f"{percent:.2f}%"
+    if percent is None:
+        return ""
+    return "&lt;0.01%" if 0 < percent < 0.005 else f"{percent:.2f}%"
 
 
 def _outlier_percent(entry):
@@ -192,7 +195,8 @@ def _small(text):
 COLUMNS = (
     Column(
         "picture", "Picture",
-        "Flux and velocity of the strongest line, white light where none was found. "
+        "Flux and velocity of the line with the highest signal over noise, white light where none "
+        "was found. "
         "It opens the picture with all panels.",
         _picture,
     ),
@@ -214,7 +218,7 @@ COLUMNS = (
         _field, lambda e: e.field[0] * e.field[1] if len(e.field) == 2 else None,
     ),
     Column(
-        "line", "Line", "The strongest line and where it was found.",
+        "line", "Line", "The line with the highest signal over noise, and where it was found.",
         _line, lambda e: e.line or None,
     ),
     Column(
@@ -237,9 +241,10 @@ COLUMNS = (
         label="Exposures",
     ),
     Column(
-        "rejected", "Rejected", "Exposures that could not be used; each detector counts.",
-        lambda e: str(e.exposures_rejected), lambda e: e.exposures_rejected, descending=True,
-        label="Rejected",
+        "rejected", "Rejected",
+        "Exposures that could not be used; each detector counts. Empty where it is not known.",
+        lambda e: "" if e.exposures_rejected is None else str(e.exposures_rejected),
+        lambda e: e.exposures_rejected, descending=True, label="Rejected",
     ),
     Column(
         "outliers", "Outliers",

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from msa3d_steps.quicklook.entry import Entry
 
-__all__ = ["GENERATOR", "Row", "is_ours", "read_rows", "still_there"]
+__all__ = ["GENERATOR", "Row", "is_ours", "read_rows", "remembered", "still_there"]
 
 GENERATOR = "msa3d_quicklook"
 """What the meta tag ``generator`` of our pages says."""
@@ -30,11 +30,15 @@ class Row:
         Product of the run that made it.
     date : str
         When: ISO 8601, UTC.
+    of_run : tuple of str or None
+        Which of the entry's warnings are of the run that built the cube; None where that run made
+        the row.
     """
 
     entry: Entry
     product: str
     date: str
+    of_run: tuple | None = None
 
 
 class _Reader(HTMLParser):
@@ -59,6 +63,8 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag):
         if tag == "script":
             self.inside = False
+        elif tag == "tr":  # images elsewhere on the page are no thumbnails
+            self.row = None
 
     def handle_data(self, data):
         if self.inside:
@@ -109,6 +115,7 @@ def read_rows(path):
                 ),
                 content["product"],
                 content["date"],
+                None if content.get("of_run") is None else tuple(content["of_run"]),
             )
             for content in json.loads("".join(reader.text))
         ]
@@ -116,6 +123,38 @@ def read_rows(path):
         log.warning("%s: the rows of earlier runs cannot be read (%s) and are left out", path, err)
         return []
     return rows
+
+
+def remembered(row, before):
+    """Take over what only the run that built a cube could tell, where the cube is looked at again.
+
+    Parameters
+    ----------
+    row : Row
+        A new row.
+    before : sequence of Row
+        Rows of the page that is there.
+
+    Returns
+    -------
+    Row
+        With the number of exposures that were rejected and the warnings of the row of the same
+        cube, where the new one does not know the number; what an earlier look had warned of is not
+        among them.
+    """
+    entry = row.entry
+    if entry.exposures_rejected is not None or not entry.cube:
+        return row
+    old = next((old for old in before if old.entry.cube == entry.cube), None)
+    if old is None or old.entry.exposures_rejected is None:
+        return row
+    of_run = old.entry.warnings if old.of_run is None else old.of_run
+    entry = replace(
+        entry,
+        exposures_rejected=old.entry.exposures_rejected,
+        warnings=tuple(dict.fromkeys((*of_run, *entry.warnings))),
+    )
+    return replace(row, entry=entry, of_run=of_run)
 
 
 def still_there(rows, entries, folder):

@@ -14,7 +14,14 @@ from string import Template
 
 from msa3d_steps.quicklook.entry import Entry
 from msa3d_steps.quicklook.page import sections
-from msa3d_steps.quicklook.page.kept import GENERATOR, Row, is_ours, read_rows, still_there
+from msa3d_steps.quicklook.page.kept import (
+    GENERATOR,
+    Row,
+    is_ours,
+    read_rows,
+    remembered,
+    still_there,
+)
 from msa3d_steps.whole import replace_whole
 
 __all__ = ["write_page"]
@@ -29,7 +36,8 @@ def write_page(
     """Write the page of a survey: one file that needs nothing from the network.
 
     A page that is there already is merged: its rows of cubes that are still there and that are not
-    among `entries` stay. A file that is not a page of ours is left alone.
+    among `entries` stay, and so does what it tells of the run that built a cube where an entry does
+    not know (`exposures_rejected` is None). A file that is not a page of ours is left alone.
 
     Parameters
     ----------
@@ -62,7 +70,9 @@ def write_page(
     date = (date or datetime.now(UTC)).astimezone(UTC).isoformat()
     rows = [Row(_plain(entry), product, date) for entry in entries]
     if path.exists():
-        rows += still_there(read_rows(path), [row.entry for row in rows], path.parent)
+        before = read_rows(path)
+        rows = [remembered(row, before) for row in rows]
+        rows += still_there(before, [row.entry for row in rows], path.parent)
     rows.sort(key=lambda row: _natural(row.entry.title))
     parts = {
         "generator": GENERATOR,
@@ -127,6 +137,7 @@ def _data(rows):
             "row": sections.row_id(i),
             "product": row.product,
             "date": row.date,
+            "of_run": row.of_run,
             "entry": {k: v for k, v in row.entry.as_dict().items() if k != "thumbnail"},
         }
         for i, row in enumerate(rows, 1)

@@ -129,6 +129,28 @@ def test_picture_shows_image_outlines_and_flags_at_their_places(exposure):
     assert array[row, column] == 8512
 
 
+def test_noise_of_the_ends_of_slitlets_does_not_set_the_colours():
+    """The ends have 100 times the noise; a trace of 5 and a line of 100 standard deviations."""
+    rng = np.random.default_rng(2)
+    slit, lit = slit_model(1, 1, 101, 40)
+    lit[:] = True
+    data = rng.normal(size=lit.shape)
+    data[[0, 1, 2, -3, -2, -1]] *= 100
+    data[20] += 5
+    data[18:23, 100:130] += 100
+    slit.data, slit.wavelength = data.astype(np.float32), np.full(lit.shape, 1.2, np.float32)
+    slit.dq = np.zeros(lit.shape, np.uint32)
+    model = datamodels.MultiSlitModel()
+    model.slits.append(slit)
+    norm = draw_detector(read_exposure(model)).axes[0].images[0].norm
+    noise, trace, line = norm(0.0), norm(5.0), norm(100.0)
+    assert norm(1.0) - norm(-1.0) < 0.25
+    assert trace - noise > 0.25
+    assert line - trace > 0.3
+    assert 10 < norm.vmax < 130
+    assert -6 < norm.vmin < -2
+
+
 def test_single_flagged_pixels_are_seen_in_blocks():
     """One of nine pixels gives a third of the colour, whatever the other flags of its block."""
     dq, lit = np.zeros((6, 6), np.uint32), np.ones((6, 6), bool)

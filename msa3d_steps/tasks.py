@@ -4,6 +4,7 @@ A worker that is killed costs what it was doing and no more: its task is done ag
 this machine end when the process that started them does, however that ends.
 """
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from stcal.multiprocessing import compute_num_cores
 from msa3d_steps import __version__
 from msa3d_steps.errors import InputError
 
-__all__ = ["Outcome", "WorkerLost", "Workers", "number_of_cores"]
+__all__ = ["Outcome", "WorkerLost", "Workers", "little_garbage", "number_of_cores"]
 
 log = logging.getLogger(__name__)
 
@@ -236,6 +237,17 @@ def _outcome_to_send(function, item):
 def _must_be_alone(todo, running):
     """Whether a task whose worker was killed is involved: it must not cost others theirs."""
     return bool(running) and (todo[0][1] > 0 or any(tries > 1 for _, tries in running.values()))
+
+
+@contextmanager
+def little_garbage():
+    """Let the garbage collection before each step of stpipe pass by what was there before."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

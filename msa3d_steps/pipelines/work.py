@@ -1,11 +1,9 @@
 """What a worker does: calibrate and cut a file, build the cube of a source."""
 
-import gc
 import logging
 import time
 import uuid
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from msa3d_steps.pipelines.parts import (
 )
 from msa3d_steps.pipelines.pictures import draw_detector
 from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.tasks import little_garbage
 from msa3d_steps.whole import refuse_truncated
 
 __all__ = ["do_exposure", "do_source", "keep_models", "warm_up"]
@@ -102,7 +101,7 @@ def _calibrated_and_cut(part, recipe, place):
     from msa3d_steps.pipelines.spec2 import MSA3DSpec2Pipeline
 
     _check_whole(part.path)
-    with place.unfinished(part) as folder, _little_garbage():
+    with place.unfinished(part) as folder, little_garbage():
         exposure = part.path
         if part.kind == "uncal":
             stage1 = Detector1Pipeline("detector1", **recipe.detector1)
@@ -145,17 +144,6 @@ def _run(step, data):
         return step.run(data)
     except IncompleteError as err:
         return err.result
-
-
-@contextmanager
-def _little_garbage():
-    """Let the garbage collection before each step of jwst pass by what was there before."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _keep(folder, recipe):

@@ -19,7 +19,7 @@ from msa3d_steps.quicklook.entry import Entry
 from msa3d_steps.quicklook.inputs import SavedMaps, is_cube, items_of, name_of, opened
 from msa3d_steps.quicklook.mapfile import as_model
 from msa3d_steps.quicklook.view import view_of
-from msa3d_steps.tasks import Workers, number_of_cores
+from msa3d_steps.tasks import Workers, little_garbage, number_of_cores
 
 __all__ = ["MSA3DQuicklookStep", "Seen", "look_at_file"]
 
@@ -290,7 +290,8 @@ def look_at_file(task):
     step.output_dir, step.save_results, step.page = folder, True, False
     problems = []
     try:
-        step.run(path)
+        with little_garbage():
+            step.run(path)
     except InputError as err:
         problems = step.problems or [err.problem]
     except IncompleteError as err:

@@ -34,6 +34,9 @@ TRIES = 3
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Where the number of threads of linear algebra is set: workers share the cores already."""
 
+GARBAGE = 50_000
+"""Objects after which garbage is collected where that is to be seldom."""
+
 WAIT = 60
 """How long a cluster may take to answer, s."""
 
@@ -241,12 +244,18 @@ def _must_be_alone(todo, running):
 
 @contextmanager
 def little_garbage():
-    """Let the garbage collection before each step of stpipe pass by what was there before."""
+    """Collect garbage seldom, and let what was there before pass by.
+
+    stpipe collects before each step; trees of ASDF and pictures are many objects that last.
+    """
+    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE, *before[1:])
     try:
         yield
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 

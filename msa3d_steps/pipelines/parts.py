@@ -16,8 +16,9 @@ from msa3d_steps.errors import Problem
 from msa3d_steps.whole import replace_whole
 
 __all__ = [
-    "ExposurePart", "ExposureReport", "Found", "PicturePart", "PictureReport", "Recipe",
-    "SourcePart", "SourceReport", "identity", "key_of", "read_report", "write_report",
+    "QUICKLOOK", "ExposurePart", "ExposureReport", "Found", "PicturePart", "PictureReport",
+    "Recipe", "SourcePart", "SourceReport", "identity", "key_of", "read_report", "source_of",
+    "write_report",
 ]  # fmt: skip
 
 
@@ -295,6 +296,26 @@ class PictureReport:
     problems: tuple = ()
     warnings: tuple = ()
     seconds: float = 0.0
+
+
+QUICKLOOK = "-quicklook"
+"""Ends the names of the parts that are pictures."""
+
+
+def source_of(name):
+    """Give the name of the source that a part is of: its cube, or the pictures of that.
+
+    Parameters
+    ----------
+    name : str
+        Name of a `SourcePart` or `PicturePart`.
+
+    Returns
+    -------
+    str
+        `Source.title`.
+    """
+    return name.removesuffix(QUICKLOOK)
 
 
 def key_of(*content):

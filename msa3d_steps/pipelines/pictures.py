@@ -1,22 +1,23 @@
 """The pictures of a run and the page that shows them."""
 
 import logging
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from msa3d_steps.cube.provenance import package_versions
 from msa3d_steps.parameters import what_matters
-from msa3d_steps.pipelines.attempt import attempt
+from msa3d_steps.pipelines.attempt import attempt, own_warnings
 from msa3d_steps.pipelines.parts import (
+    QUICKLOOK,
     PicturePart,
     PictureReport,
     identity,
     key_of,
     read_report,
+    source_of,
     write_report,
 )
-from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.pipelines.workplace import Workplace, keep
 from msa3d_steps.quicklook.entry import Entry
 from msa3d_steps.quicklook.step import look_at_file
 
@@ -52,7 +53,7 @@ def picture_parts(sources, recipe):
         how["redshift"] = identity(table)
     return [
         PicturePart(
-            f"{report.name}-quicklook",
+            report.name + QUICKLOOK,
             report.cube,
             key_of(report.key, how, package_versions()),
         )
@@ -99,7 +100,6 @@ def do_picture(task):
     """
     part, recipe = task
     place = Workplace(recipe.folder)
-    start = time.perf_counter()
     report = PictureReport(part.name, part.key)
     _forget(part, recipe)
     with attempt(part, place) as record, place.unfinished(part) as folder:
@@ -109,14 +109,9 @@ def do_picture(task):
         if seen.entries:
             entry = replace(seen.entries[0], cube=part.cube)
             report = replace(report, entry=entry.as_dict())
-        made = [path.replace(Path(recipe.output_dir) / path.name) for path in folder.iterdir()]
+        made = keep(folder, recipe.output_dir)
         report = replace(report, files={path.name: identity(path) for path in made})
-    report = replace(
-        report,
-        problems=tuple(record.problems),
-        warnings=record.warnings(),
-        seconds=time.perf_counter() - start,
-    )
+    report = record.concluded(report)
     if report.entry and not report.problems:
         write_report(place.report(part), report)
     return report
@@ -155,12 +150,6 @@ def draw_detector(exposure, name, recipe):
         log.warning("%s: its detector cannot be drawn (%s: %s)", name, type(err).__name__, err)
 
 
-def _ours(report):
-    """List the warnings of this package, without the loggers."""
-    warnings = [warning.partition(": ") for warning in (report.warnings if report else ())]
-    return [text for logger, _, text in warnings if logger.startswith("msa3d_steps")]
-
-
 def entries_of(run):
     """List the rows of the page: a source without a cube or without a picture has one, too.
 
@@ -174,7 +163,7 @@ def entries_of(run):
     list of Entry
         The rows.
     """
-    pictures = {report.name.removesuffix("-quicklook"): report for report in run.pictures}
+    pictures = {source_of(report.name): report for report in run.pictures}
     entries = []
     for source in run.sources:
         picture = pictures.get(source.name)
@@ -182,13 +171,15 @@ def entries_of(run):
             entry = Entry.from_dict(picture.entry)
         else:
             entry = Entry(source.name, source.source_name, source.cube or "")
-        problems = [*source.problems, *(picture.problems if picture else ())]
+        reports = [source, picture] if picture else [source]
+        problems = [problem for report in reports for problem in report.problems]
+        warnings = [text for report in reports for text in own_warnings(report)]
         entries.append(
             replace(
                 entry,
                 title=source.name,
                 exposures_rejected=run.exposures_rejected(source),
-                warnings=tuple(dict.fromkeys((*entry.warnings, *_ours(source), *_ours(picture)))),
+                warnings=tuple(dict.fromkeys((*entry.warnings, *warnings))),
                 problems=tuple(str(problem) for problem in problems),
             )
         )

@@ -6,6 +6,8 @@ from collections import defaultdict
 from astropy.table import Table
 
 from msa3d_steps.cube.sources import titles_of
+from msa3d_steps.pipelines.attempt import own_warnings
+from msa3d_steps.pipelines.parts import source_of
 
 __all__ = ["problem_lines", "summary_table", "summary_text", "warning_lines"]
 
@@ -124,12 +126,11 @@ def warning_lines(reports):
     """
     ours, others = defaultdict(list), set()
     for report in reports:
-        for warning in report.warnings:
-            logger, _, text = warning.partition(": ")
-            if logger.startswith("msa3d_steps"):
-                ours[_once(text)].append(report.name.removesuffix("-quicklook"))
-            else:
-                others.add(report.name)
+        texts = own_warnings(report)
+        for text in texts:
+            ours[_once(text)].append(source_of(report.name))
+        if len(texts) < len(report.warnings):
+            others.add(report.name)
     lines = [f"  {text} [{_listed(names)}]" for text, names in ours.items()]
     if others:
         lines.append(f"  jwst and other packages warned, too: see the logs [{_listed(others)}]")

@@ -28,7 +28,7 @@ from msa3d_steps.pipelines.parts import (
     write_report,
 )
 from msa3d_steps.pipelines.pictures import draw_detector
-from msa3d_steps.pipelines.workplace import Workplace
+from msa3d_steps.pipelines.workplace import Workplace, keep
 from msa3d_steps.tasks import little_garbage
 from msa3d_steps.whole import refuse_truncated
 
@@ -122,7 +122,7 @@ def _calibrated_and_cut(part, recipe, place):
         cutouts.size = Member.of_file(part.path).size
         if not stage2.save_results:  # only the calibrated exposure needs the repaired metafile
             (folder / Path(model.meta.instrument.msa_metadata_file).name).unlink(missing_ok=True)
-        _keep(folder, recipe)
+        keep(folder, recipe.output_dir)
     return cutouts
 
 
@@ -144,12 +144,6 @@ def _run(step, data):
         return step.run(data)
     except IncompleteError as err:
         return err.result
-
-
-def _keep(folder, recipe):
-    """Move whole products to their place."""
-    for path in folder.iterdir():
-        path.replace(Path(recipe.output_dir) / path.name)
 
 
 def _report_exposure(part, recipe, exposure, record, seconds):
@@ -196,7 +190,6 @@ def do_source(task):
     """
     part, recipe = task
     place = Workplace(recipe.folder)
-    start = time.perf_counter()
     report = SourceReport(part.name, part.key)
     with attempt(part, place) as record, place.unfinished(part) as folder:
         source = _source(part.label, part.exposures, part, place)
@@ -223,14 +216,9 @@ def do_source(task):
         made = _of_cube(report, cube)
         cube.close()
         is_written = (folder / made.cube).exists()
-        _keep(folder, recipe)
+        keep(folder, recipe.output_dir)
         report = made if is_written else report
-    report = replace(
-        report,
-        problems=tuple(record.problems),
-        warnings=record.warnings(),
-        seconds=time.perf_counter() - start,
-    )
+    report = record.concluded(report)
     if report.cube:
         write_report(place.report(part), report)
     return report

@@ -14,10 +14,28 @@ try:
 except ImportError:  # not on this system
     fcntl = None
 
-__all__ = ["LINE", "Workplace"]
+__all__ = ["LINE", "Workplace", "keep"]
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 """How a line of a log looks."""
+
+
+def keep(folder, output_dir):
+    """Move whole products to their place.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where they were made, on the same disk.
+    output_dir : str or pathlib.Path
+        Where they go.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Where they are.
+    """
+    return [path.replace(Path(output_dir) / path.name) for path in folder.iterdir()]
 
 
 class Workplace:

@@ -58,8 +58,6 @@ class Spectra:
         bool, the same shape: where all spaxels have data.
     trusted : numpy.ndarray
         The same without the ends.
-    y, x : numpy.ndarray
-        Middles of the squares, spaxels, shape ``(n,)``.
     correlation : numpy.ndarray
         Of channels.
     """
@@ -69,8 +67,6 @@ class Spectra:
     err: np.ndarray
     known: np.ndarray
     trusted: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
     correlation: np.ndarray
 
 
@@ -102,19 +98,16 @@ def spectra_of(view):
     error = np.sqrt(_boxes(np.where(known, err, 0) ** 2, side, step)) / safe
     error *= sum_factor(view.correlation, side**2)
     some = whole.any(axis=0)
-    y, x = (a[some] * step + (side - 1) / 2 for a in np.indices(some.shape))
-    return spectra(
-        values[:, some].T, error[:, some].T, whole[:, some].T, y, x,
-        channel_correlation(view.correlation),
-    )  # fmt: skip
+    correlation = channel_correlation(view.correlation)
+    return spectra(values[:, some].T, error[:, some].T, whole[:, some].T, correlation)
 
 
-def spectra(values, err, known, y, x, correlation):
+def spectra(values, err, known, correlation):
     """Make `Spectra` of spectra with continuum.
 
     Parameters
     ----------
-    values, err, known, y, x, correlation : numpy.ndarray
+    values, err, known, correlation : numpy.ndarray
         As in `Spectra`, but with the continuum.
 
     Returns
@@ -126,7 +119,7 @@ def spectra(values, err, known, y, x, correlation):
     whole = np.where(known, values, 0).astype(np.float32)
     values = np.where(known, whole - _continuum(whole, known), 0).astype(np.float32)
     err = np.where(known, err, 1).astype(np.float32)
-    return Spectra(whole, values, err, known, trusted, y, x, correlation)
+    return Spectra(whole, values, err, known, trusted, correlation)
 
 
 def _boxes(cube, side, step):

@@ -270,8 +270,7 @@ def _profile(view, choice):
     whole = integrate(view, windows.aperture)
     known = np.isfinite(whole.flux)[None]
     values, err = np.nan_to_num(whole.flux)[None], np.nan_to_num(whole.err, nan=1.0)[None]
-    zero = np.zeros(1)
-    one = spectra(values, err, known, zero, zero, channel_correlation(view.correlation))
+    one = spectra(values, err, known, channel_correlation(view.correlation))
     snr = [matched(one, width)[0] for width in WIDTHS]
     here = slice(*np.searchsorted(view.wavelengths, windows.limits(choice.wavelength)))
     best = max(snr, key=lambda values: values[here].max(initial=0))  # the width of this line
